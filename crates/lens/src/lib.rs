@@ -1,0 +1,1 @@
+//! Views on a trace: ranked heads, gradient factors, summaries.
