@@ -1,0 +1,3 @@
+//! The same mathematics in plain f64 Rust: the oracle.
+
+pub mod ops;
