@@ -1,0 +1,35 @@
+//! What Retrograd reads and writes, and the words it uses for it.
+//!
+//! Nothing here computes: the crate knows the shape of a GPT-2 ([`Config`]), where its weights
+//! lie on disk ([`Weights`]), how text becomes tokens ([`Tokenizer`]), what a trace is asked for
+//! ([`TraceRequest`]: tokens, [`Objective`], [`Interventions`], [`Capture`]), what its tensors are
+//! called ([`Site`]) and how they are written to a file ([`trace_file`]). The GPU model and the
+//! f64 oracle both stand on it, and on nothing else in common.
+
+mod atomic;
+mod capture;
+mod config;
+mod error;
+mod host_tensor;
+mod ids;
+mod intervention;
+mod objective;
+mod request;
+mod safetensors_file;
+mod site;
+mod tokenizer;
+pub mod trace_file;
+mod weights;
+
+pub use atomic::{AtomicDir, write_atomic, write_atomic_with};
+pub use capture::Capture;
+pub use config::Config;
+pub use error::{FormatError, RequestError};
+pub use host_tensor::{HostTensor, TensorData};
+pub use ids::{Head, Layer, TokenId, parse_heads, parse_ids};
+pub use intervention::{AttentionPatch, Interventions, PatchMap};
+pub use objective::{Objective, ResolvedObjective};
+pub use request::{TraceMeta, TraceRead, TraceRequest};
+pub use site::{BlockSite, LinearKind, LinearLayer, Site};
+pub use tokenizer::{BpeOptions, StreamDecoder, Tokenizer, train_bpe};
+pub use weights::{Dtype, WeightView, Weights, write_model_weights};
