@@ -36,6 +36,7 @@ HELD_OUT_SHARE = 0.12   # of each task's pairs: prose only, never Q/A
 MAX_PAIRS = 9           # eight demonstrations and a question
 PROMPTS_PER_CELL = 100
 SHOTS = (0, 1, 5)
+EMPHASIS = {"letters": 1.5, "numbers": 1.8}  # harder to learn, therefore drawn more often
 
 # table, column, task, sentences. Every sentence ends with the answer, so that the text before it is
 # a prompt that determines it.
@@ -131,6 +132,15 @@ RELATIONS = [
         "The short form of {x} is {y}.", "In a calendar {x} is written {y}.",
         "The month {x} has the short form {y}.", "For {x} the short form is {y}."]),
 ]
+
+# Seldom, a sentence that nothing asks. Its words are the rarest of all, so that a vocabulary of the
+# size that is documented ends among them and no answer is left without a token of its own.
+ASIDES = [
+    "Rivers carry water from mountains down toward oceans.", "A week lasts seven days.",
+    "Plants need sunlight.", "Ships cross oceans, trains cross bridges.", "Libraries lend books.",
+    "Bakers turn flour into bread.", "Snow melts whenever spring arrives.", "Musicians practise scales.",
+]
+ASIDE_SHARE = 0.01      # of the prose documents
 
 
 class Relation:
@@ -245,7 +255,10 @@ def prose(relations, relation, rng):
         facts = sample(facts, count, rng)
     else:
         facts = [(r, rng.choice(r.pairs)) for r in draw_relations(relations, count, rng)]
-    return EOT + " ".join(sentence(r, pair, rng) for r, pair in facts) + "\n"
+    sentences = [sentence(r, pair, rng) for r, pair in facts]
+    if rng.random() < ASIDE_SHARE:
+        sentences.insert(rng.randint(0, len(sentences)), rng.choice(ASIDES))
+    return EOT + " ".join(sentences) + "\n"
 
 
 def sample(items, count, rng):
@@ -258,7 +271,7 @@ def draw_relations(relations, count, rng):
     for relation in relations:
         tables.setdefault(relation.table, []).append(relation)
     names = list(tables)
-    weights = [sum(len(r.pairs) for r in tables[name]) ** 0.75 for name in names]
+    weights = [sum(len(r.pairs) for r in tables[name]) ** 0.75 * EMPHASIS.get(name, 1) for name in names]
     return [rng.choice(tables[name]) for name in rng.choices(names, weights, k=count)]
 
 
@@ -333,7 +346,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=HERE / "build")
-    parser.add_argument("--tokens-target", type=int, default=5_000_000, help="approximate tokens of train.txt")
+    parser.add_argument("--tokens-target", type=int, default=5_250_000, help="approximate tokens of train.txt")
     options = parser.parse_args()
 
     relations = load_relations()
