@@ -1,0 +1,376 @@
+//! An open device: memory, pipelines, submission.
+
+use crate::GpuError;
+use crate::adapter::{self, AdapterDescription, AdapterReport, GpuOptions};
+use crate::arena::{Arena, ArenaStats};
+use crate::kernel::Kernel;
+use crate::ops::GemmVariant;
+use crate::tensor::{Dtype, Shape, Tensor, byte_len};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+/// What kernels may count on.
+#[derive(Clone, Debug)]
+pub struct Capabilities {
+    /// Subgroup size, where it is the same for every kernel and a power of two from 4 to 32;
+    /// `None` where it varies or subgroup operations are not offered.
+    pub subgroup: Option<u32>,
+    /// Whether kernels can be timed on the device.
+    pub timestamps: bool,
+    /// Invocations that share a row in row-wise kernels (layer norm, softmax, …). On a software
+    /// adapter one subgroup's worth, so that barriers are free; on a GPU 64.
+    pub row_lanes: u32,
+    /// Largest number of bytes one binding may see.
+    pub max_binding: u64,
+    /// Largest number of bytes one buffer may hold.
+    pub max_buffer: u64,
+}
+
+/// An open device. Clones share it; it may be used from several threads.
+#[derive(Clone)]
+pub struct Gpu(pub(crate) Arc<Inner>);
+
+pub(crate) struct Inner {
+    // Held so that the adapter outlives the device on drivers that need it.
+    _instance: wgpu::Instance,
+    pub(crate) device: wgpu::Device,
+    pub(crate) queue: wgpu::Queue,
+    report: AdapterReport,
+    capabilities: Capabilities,
+    gemm: GemmVariant,
+    checked: bool,
+    memory_limit: Option<u64>,
+    pipelines: Mutex<HashMap<String, (Kernel, wgpu::ComputePipeline)>>,
+    pub(crate) arena: Arc<Arena>,
+    pub(crate) staging: Mutex<Option<wgpu::Buffer>>,
+    /// First error the device reported outside an error scope.
+    failure: Arc<Mutex<Option<String>>>,
+}
+
+/// Largest single piece handed to the queue at once while uploading: bounds the staging memory
+/// that wgpu holds until the next poll.
+const UPLOAD_PIECE: usize = 32 << 20;
+
+impl Gpu {
+    /// Chooses an adapter and opens it. Blocks.
+    pub fn open(options: &GpuOptions) -> Result<Gpu, GpuError> {
+        let (instance, adapter, report) = adapter::choose(options)?;
+        let description = &report.found[report.chosen];
+        let (features, limits) = if options.webgpu_defaults {
+            (wgpu::Features::empty(), wgpu::Limits::default())
+        } else {
+            let wanted = wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY;
+            (adapter.features() & wanted, adapter.limits())
+        };
+        let request = adapter.request_device(&wgpu::DeviceDescriptor {
+            label: Some("retrograd"),
+            required_features: features,
+            required_limits: limits.clone(),
+            experimental_features: wgpu::ExperimentalFeatures::disabled(),
+            memory_hints: wgpu::MemoryHints::Performance,
+            trace: wgpu::Trace::Off,
+        });
+        let (device, queue) = pollster::block_on(request).map_err(|error| GpuError::DeviceRefused {
+            adapter: description.name.clone(),
+            reason: error.to_string(),
+        })?;
+
+        let failure = Arc::new(Mutex::new(None));
+        let first = failure.clone();
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+            let mut slot = first.lock().unwrap_or_else(|e| e.into_inner());
+            slot.get_or_insert_with(|| error.to_string());
+        }));
+
+        let (smallest, largest) = description.subgroup_sizes;
+        let fixed = smallest == largest && smallest.is_power_of_two() && (4..=32).contains(&smallest);
+        let subgroup = (features.contains(wgpu::Features::SUBGROUP) && fixed).then_some(smallest);
+        let capabilities = Capabilities {
+            subgroup,
+            timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
+            row_lanes: if description.is_software() { 8 } else { 64 },
+            max_binding: limits.max_storage_buffer_binding_size as u64,
+            max_buffer: limits.max_buffer_size,
+        };
+        let memory_limit = options.memory_limit.or_else(|| available_memory(description));
+        let gemm = options.gemm.unwrap_or_else(|| GemmVariant::best_for(description, &capabilities));
+        Ok(Gpu(Arc::new(Inner {
+            _instance: instance,
+            device,
+            queue,
+            report,
+            capabilities,
+            gemm,
+            checked: options.checked,
+            memory_limit,
+            pipelines: Mutex::default(),
+            arena: Arc::default(),
+            staging: Mutex::default(),
+            failure,
+        })))
+    }
+
+    /// The adapter in use.
+    pub fn adapter(&self) -> &AdapterDescription {
+        &self.0.report.found[self.0.report.chosen]
+    }
+
+    /// What was found when the adapter was chosen.
+    pub fn report(&self) -> &AdapterReport {
+        &self.0.report
+    }
+
+    /// What kernels may count on.
+    pub fn capabilities(&self) -> &Capabilities {
+        &self.0.capabilities
+    }
+
+    /// The GEMM variant in use.
+    pub fn gemm_variant(&self) -> GemmVariant {
+        self.0.gemm
+    }
+
+    /// Whether kernels are compiled with the driver-side checks.
+    pub fn checked(&self) -> bool {
+        self.0.checked
+    }
+
+    /// Bytes the device can hold, where that is known or was limited.
+    pub fn memory_limit(&self) -> Option<u64> {
+        self.0.memory_limit
+    }
+
+    /// Buffers and bytes allocated so far.
+    pub fn arena_stats(&self) -> ArenaStats {
+        self.0.arena.stats()
+    }
+
+    /// Gives the memory of tensors no longer in use back to the driver.
+    pub fn trim(&self) {
+        self.0.arena.trim();
+        self.0.staging.lock().unwrap_or_else(|e| e.into_inner()).take();
+    }
+
+    /// Refuses `bytes` when the device cannot hold them: asked before a model is loaded.
+    pub fn check_memory(&self, what: &str, bytes: u64) -> Result<(), GpuError> {
+        let Some(limit) = self.0.memory_limit else { return Ok(()) };
+        let available = limit.saturating_sub(self.arena_stats().bytes_held);
+        if bytes > available {
+            return Err(GpuError::OutOfMemory {
+                what: what.to_owned(),
+                needed_mib: bytes.div_ceil(1 << 20),
+                available_mib: available >> 20,
+                adapter: self.adapter().name.clone(),
+            });
+        }
+        Ok(())
+    }
+
+    /// An f32 tensor whose elements are unspecified until they are written.
+    pub fn tensor(&self, shape: impl Into<Shape>) -> Result<Tensor, GpuError> {
+        self.allocate(shape.into(), Dtype::F32)
+    }
+
+    /// A tensor of any element type, elements unspecified.
+    pub fn allocate(&self, shape: Shape, dtype: Dtype) -> Result<Tensor, GpuError> {
+        let bytes = byte_len(shape, dtype);
+        let rounded = Arena::rounded(bytes);
+        let bounds = [
+            (self.0.capabilities.max_binding, "max_storage_buffer_binding_size"),
+            (self.0.capabilities.max_buffer, "max_buffer_size"),
+        ];
+        for (limit, limit_name) in bounds {
+            if rounded > limit {
+                return Err(GpuError::TooLarge {
+                    what: format!("a tensor of shape {shape}"),
+                    needed: rounded,
+                    limit,
+                    limit_name,
+                    adapter: self.adapter().name.clone(),
+                });
+            }
+        }
+        if let Some(allocation) = self.0.arena.reuse(bytes) {
+            return Ok(Tensor::new(allocation, shape, dtype));
+        }
+        self.check_memory(&format!("a tensor of shape {shape}"), rounded)?;
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
+        let scope = self.0.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let buffer = self.0.device.create_buffer(&wgpu::BufferDescriptor {
+            label: None,
+            size: rounded,
+            usage,
+            mapped_at_creation: false,
+        });
+        if pollster::block_on(scope.pop()).is_some() {
+            return Err(GpuError::OutOfMemory {
+                what: format!("a tensor of shape {shape}"),
+                needed_mib: rounded.div_ceil(1 << 20),
+                available_mib: 0,
+                adapter: self.adapter().name.clone(),
+            });
+        }
+        Ok(Tensor::new(self.0.arena.adopt(buffer), shape, dtype))
+    }
+
+    /// A new f32 tensor with these elements.
+    pub fn upload(&self, shape: impl Into<Shape>, values: &[f32]) -> Result<Tensor, GpuError> {
+        let tensor = self.tensor(shape)?;
+        self.write(&tensor, values)?;
+        Ok(tensor)
+    }
+
+    /// A new f16 tensor with these elements, given as bit patterns.
+    pub fn upload_f16(&self, shape: impl Into<Shape>, bits: &[u16]) -> Result<Tensor, GpuError> {
+        let tensor = self.allocate(shape.into(), Dtype::F16)?;
+        self.expect_elements(&tensor, bits.len(), Dtype::F16)?;
+        if bits.len() % 2 == 0 {
+            self.write_bytes(&tensor, bytemuck::cast_slice(bits));
+        } else {
+            // Whole words are written: an odd count gets a zero after its last element.
+            let mut padded = bits.to_vec();
+            padded.push(0);
+            self.write_bytes(&tensor, bytemuck::cast_slice(&padded));
+        }
+        Ok(tensor)
+    }
+
+    /// A new u32 tensor with these elements.
+    pub fn upload_u32(&self, shape: impl Into<Shape>, values: &[u32]) -> Result<Tensor, GpuError> {
+        let tensor = self.allocate(shape.into(), Dtype::U32)?;
+        self.write_u32(&tensor, values)?;
+        Ok(tensor)
+    }
+
+    /// Replaces the elements of an f32 tensor.
+    pub fn write(&self, tensor: &Tensor, values: &[f32]) -> Result<(), GpuError> {
+        self.expect_elements(tensor, values.len(), Dtype::F32)?;
+        self.write_bytes(tensor, bytemuck::cast_slice(values));
+        Ok(())
+    }
+
+    /// Replaces the elements of a u32 tensor.
+    pub fn write_u32(&self, tensor: &Tensor, values: &[u32]) -> Result<(), GpuError> {
+        self.expect_elements(tensor, values.len(), Dtype::U32)?;
+        self.write_bytes(tensor, bytemuck::cast_slice(values));
+        Ok(())
+    }
+
+    fn expect_elements(&self, tensor: &Tensor, count: usize, dtype: Dtype) -> Result<(), GpuError> {
+        if tensor.dtype() != dtype {
+            return Err(GpuError::Dtype {
+                op: "write",
+                operand: "tensor",
+                expected: "values and tensor must agree",
+            });
+        }
+        if tensor.len() != count {
+            return Err(GpuError::Shape {
+                op: "write",
+                operand: "tensor",
+                found: tensor.shape(),
+                expected: format!("as many elements as the {count} values"),
+            });
+        }
+        Ok(())
+    }
+
+    fn write_bytes(&self, tensor: &Tensor, bytes: &[u8]) {
+        for (index, piece) in bytes.chunks(UPLOAD_PIECE).enumerate() {
+            self.0.queue.write_buffer(tensor.buffer(), (index * UPLOAD_PIECE) as u64, piece);
+            if bytes.len() > UPLOAD_PIECE {
+                // Lets the driver free the staging copy of each piece.
+                self.0.queue.submit([]);
+                let _ = self.0.device.poll(wgpu::PollType::wait_indefinitely());
+            }
+        }
+    }
+
+    /// Waits until everything submitted is done; reports what the device complained of, if it did.
+    pub fn wait(&self) -> Result<(), GpuError> {
+        let polled = self.0.device.poll(wgpu::PollType::wait_indefinitely());
+        self.check_failure()?;
+        polled.map(|_| ()).map_err(|error| self.device_error(error.to_string()))
+    }
+
+    /// The first error the device reported on its own, if any.
+    pub(crate) fn check_failure(&self) -> Result<(), GpuError> {
+        let failure = self.0.failure.lock().unwrap_or_else(|e| e.into_inner()).clone();
+        failure.map_or(Ok(()), |reason| Err(self.device_error(reason)))
+    }
+
+    pub(crate) fn device_error(&self, reason: String) -> GpuError {
+        GpuError::Device { adapter: self.adapter().name.clone(), reason }
+    }
+
+    /// Every kernel compiled so far, by key.
+    pub(crate) fn compiled_kernels(&self) -> Vec<Kernel> {
+        let pipelines = self.0.pipelines.lock().unwrap_or_else(|e| e.into_inner());
+        let mut kernels: Vec<Kernel> = pipelines.values().map(|(kernel, _)| kernel.clone()).collect();
+        kernels.sort_by_key(Kernel::key);
+        kernels
+    }
+
+    /// The compiled kernel, from the cache or built now.
+    pub(crate) fn pipeline(&self, kernel: &Kernel) -> Result<wgpu::ComputePipeline, GpuError> {
+        let key = kernel.key();
+        let mut pipelines = self.0.pipelines.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some((_, pipeline)) = pipelines.get(&key) {
+            return Ok(pipeline.clone());
+        }
+        let fail = |reason: String| GpuError::Kernel {
+            kernel: key.clone(),
+            adapter: self.adapter().name.clone(),
+            reason,
+        };
+        let source = kernel.source().map_err(&fail)?;
+        let device = &self.0.device;
+        let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let descriptor = wgpu::ShaderModuleDescriptor {
+            label: Some(kernel.name),
+            source: wgpu::ShaderSource::Wgsl(source.into()),
+        };
+        let module = if self.0.checked {
+            device.create_shader_module(descriptor)
+        } else {
+            // SAFETY: the kernels are this crate's own; every operation in `ops` checks operand
+            // shapes before it dispatches, the kernels clamp or guard each index by those shapes,
+            // and their loops are bounded by them. The tests run the same kernels checked.
+            unsafe { device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
+        };
+        let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(kernel.name),
+            layout: None,
+            module: &module,
+            entry_point: Some("main"),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                // Every kernel writes workgroup memory before it reads it.
+                zero_initialize_workgroup_memory: false,
+                ..Default::default()
+            },
+            cache: None,
+        });
+        if let Some(error) = pollster::block_on(scope.pop()) {
+            return Err(fail(error.to_string()));
+        }
+        pipelines.insert(key, (kernel.clone(), pipeline.clone()));
+        Ok(pipeline)
+    }
+}
+
+impl std::fmt::Debug for Gpu {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Gpu({})", self.adapter())
+    }
+}
+
+/// A software adapter's memory is the machine's: what Linux reports as available.
+fn available_memory(adapter: &AdapterDescription) -> Option<u64> {
+    if !adapter.is_software() {
+        return None;
+    }
+    let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}

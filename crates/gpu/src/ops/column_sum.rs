@@ -1,0 +1,59 @@
+//! Sum over rows: a bias gradient, `∂b = Σ_t δ_t`. Kernel: `shaders/column_sum.wgsl`.
+
+use super::expect;
+use crate::kernel::Kernel;
+use crate::{GpuError, Recorder, Tensor};
+
+/// Rows that one invocation adds up; more rows are added in a second dispatch. Small enough for many
+/// chunks to run side by side, large enough that the second dispatch is short.
+pub(crate) const CHUNK_ROWS: usize = 256;
+
+/// Operands of [`column_sum`].
+#[derive(Clone, Copy, Debug)]
+pub struct ColumnSum<'a> {
+    /// `[rows, *]`
+    pub x: &'a Tensor,
+    /// First column that is summed.
+    pub first_column: usize,
+    /// `[columns]`: result.
+    pub out: &'a Tensor,
+}
+
+/// `out[j] = Σ_i x[i][first_column + j]`.
+pub fn column_sum(recorder: &mut Recorder, op: ColumnSum<'_>) -> Result<(), GpuError> {
+    const OP: &str = "column_sum";
+    expect::f32(OP, &[("x", op.x), ("out", op.out)])?;
+    let (rows, stride, columns) = (op.x.shape().rows(), op.x.shape().columns(), op.out.len());
+    if op.first_column + columns > stride {
+        return Err(GpuError::Shape {
+            op: OP,
+            operand: "out",
+            found: op.out.shape(),
+            expected: format!("at most the {stride} columns of x from column {}", op.first_column),
+        });
+    }
+    let mut rows = rows;
+    let mut stride = stride;
+    let mut first_column = op.first_column;
+    let mut source = op.x.clone();
+    loop {
+        let chunks = rows.div_ceil(CHUNK_ROWS);
+        let target = if chunks == 1 { op.out.clone() } else { recorder.gpu.tensor([chunks, columns])? };
+        recorder.dispatch(
+            &Kernel::new("column_sum", []),
+            &[(1, &source), (2, &target)],
+            &[
+                expect::index(OP, rows)?,
+                expect::index(OP, columns)?,
+                expect::index(OP, stride)?,
+                expect::index(OP, first_column)?,
+                CHUNK_ROWS as u32,
+            ],
+            [columns.div_ceil(64) as u32, expect::maps(OP, chunks)?, 1],
+        )?;
+        if chunks <= 1 {
+            return Ok(());
+        }
+        (rows, stride, first_column, source) = (chunks, columns, 0, target);
+    }
+}

@@ -1,0 +1,66 @@
+//! Softmax cross-entropy and its gradient, the vocabulary in ranges. Kernels:
+//! `shaders/cross_entropy_stats.wgsl`, `shaders/cross_entropy.wgsl`.
+
+use super::expect;
+use super::weighted_sum::{WeightedSum, weighted_sum};
+use crate::kernel::Kernel;
+use crate::{GpuError, Recorder, Tensor};
+
+/// Operands of [`cross_entropy`].
+#[derive(Clone, Copy, Debug)]
+pub struct CrossEntropy<'a> {
+    /// Per range of the vocabulary: `[rows, count]`, in the order of the tokens.
+    pub logits: &'a [Tensor],
+    /// `[rows]` u32.
+    pub targets: &'a Tensor,
+    /// Per range: `[rows, count]`, result, `(softmax − onehot)/rows`.
+    pub delta: &'a [Tensor],
+    /// `[1]`: result, the mean loss.
+    pub loss: &'a Tensor,
+}
+
+/// Mean of `−log softmax(logits)[target]` over the rows, and its gradient.
+pub fn cross_entropy(recorder: &mut Recorder, op: CrossEntropy<'_>) -> Result<(), GpuError> {
+    const OP: &str = "cross_entropy";
+    let rows = op.targets.len();
+    let ranges = op.logits.len();
+    expect::u32(OP, &[("targets", op.targets)])?;
+    expect::shape(OP, "loss", op.loss, &[1])?;
+    let gpu = recorder.gpu.clone();
+    let lanes = gpu.capabilities().row_lanes;
+    let stats = gpu.tensor([rows, ranges, 2])?;
+    let target_logit = gpu.tensor([rows])?;
+    let row_loss = gpu.tensor([rows])?;
+    let rows_u32 = expect::index(OP, rows)?;
+
+    let mut first = 0;
+    for (range, logits) in op.logits.iter().enumerate() {
+        let count = logits.shape().columns();
+        expect::f32(OP, &[("logits", logits)])?;
+        expect::shape(OP, "logits", logits, &[rows, count])?;
+        expect::iterations(OP, "a row of logits", 2 * count.div_ceil(lanes as usize))?;
+        recorder.dispatch(
+            &Kernel::new("cross_entropy_stats", [("lanes", lanes)]),
+            &[(1, logits), (2, op.targets), (3, &stats), (4, &target_logit)],
+            &[rows_u32, expect::index(OP, first)?, count as u32, range as u32, ranges as u32],
+            expect::row_grid(rows),
+        )?;
+        first += count;
+    }
+    let mut first = 0;
+    for (logits, delta) in op.logits.iter().zip(op.delta) {
+        let count = logits.shape().columns();
+        expect::f32(OP, &[("delta", delta)])?;
+        expect::shape(OP, "delta", delta, &[rows, count])?;
+        let scale = 1.0 / rows as f32;
+        recorder.dispatch(
+            &Kernel::new("cross_entropy", [("lanes", lanes)]),
+            &[(1, logits), (2, op.targets), (3, &stats), (4, &target_logit), (5, delta), (6, &row_loss)],
+            &[rows_u32, expect::index(OP, first)?, count as u32, ranges as u32, scale.to_bits()],
+            expect::row_grid(rows),
+        )?;
+        first += count;
+    }
+    let mean = 1.0 / rows as f32;
+    weighted_sum(recorder, WeightedSum { a: &row_loss, b: None, scale: mean, out: op.loss, out_index: 0 })
+}

@@ -1,0 +1,397 @@
+//! Matrix products in NN, NT and TN form with fused epilogues. Kernels: `shaders/gemm_register.wgsl`
+//! (portable and subgroup variants), `shaders/gemm_workgroup.wgsl`; shared parts and the formula in
+//! `shaders/gemm_common.wgsl`.
+
+use super::expect;
+use crate::kernel::Kernel;
+use crate::{AdapterDescription, Capabilities, Dtype, GpuError, Recorder, Tensor};
+use std::fmt;
+use std::str::FromStr;
+
+/// Which operands are read transposed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Form {
+    /// `C = A·B`, A `[M, K]`, B `[K, N]`.
+    NN,
+    /// `C = A·Bᵀ`, A `[M, K]`, B `[N, K]`.
+    NT,
+    /// `C = Aᵀ·B`, A `[K, M]`, B `[K, N]`.
+    TN,
+}
+
+/// How a GEMM is computed; every variant gives the same result up to rounding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum GemmVariant {
+    /// Register tiles alone: runs everywhere.
+    Portable,
+    /// Register tiles, the row operand handed round by subgroup broadcast: fastest on lavapipe.
+    Subgroup,
+    /// Tiles staged through workgroup memory: for GPUs.
+    Workgroup,
+}
+
+impl GemmVariant {
+    /// Every variant.
+    pub const ALL: [GemmVariant; 3] = [GemmVariant::Portable, GemmVariant::Subgroup, GemmVariant::Workgroup];
+
+    /// The best variant known for an adapter.
+    pub(crate) fn best_for(adapter: &AdapterDescription, capabilities: &Capabilities) -> Self {
+        match (adapter.is_software(), capabilities.subgroup) {
+            (false, _) => GemmVariant::Workgroup,
+            (true, Some(_)) => GemmVariant::Subgroup,
+            (true, None) => GemmVariant::Portable,
+        }
+    }
+}
+
+impl fmt::Display for GemmVariant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            GemmVariant::Portable => "portable",
+            GemmVariant::Subgroup => "subgroup",
+            GemmVariant::Workgroup => "workgroup",
+        })
+    }
+}
+
+impl FromStr for GemmVariant {
+    type Err = String;
+    fn from_str(name: &str) -> Result<Self, String> {
+        GemmVariant::ALL.into_iter().find(|variant| variant.to_string() == name).ok_or_else(|| {
+            format!("'{name}' is not a GEMM variant; choose from portable, subgroup, workgroup")
+        })
+    }
+}
+
+/// What is known to be zero of a T×T operand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Causal {
+    /// Nothing.
+    #[default]
+    None,
+    /// Only C's lower triangle is wanted; tiles wholly above the diagonal are written as 0.
+    LowerC,
+    /// A (NN form) is lower-triangular.
+    LowerA,
+    /// A (TN form, read transposed) is lower-triangular.
+    LowerTransposedA,
+}
+
+/// A matrix inside a tensor: element (r, c) of map (batch, head) lies at
+/// `offset + batch·batch_stride + head·head_stride + r·row_stride + c`.
+#[derive(Clone, Copy, Debug)]
+pub struct Matrix<'a> {
+    tensor: &'a Tensor,
+    rows: usize,
+    columns: usize,
+    row_stride: usize,
+    offset: usize,
+    batch_stride: usize,
+    head_stride: usize,
+}
+
+impl<'a> From<&'a Tensor> for Matrix<'a> {
+    /// The tensor as `[rows, columns]`, its last dimension the columns.
+    fn from(tensor: &'a Tensor) -> Self {
+        let (rows, columns) = (tensor.shape().rows(), tensor.shape().columns());
+        Matrix { tensor, rows, columns, row_stride: columns, offset: 0, batch_stride: 0, head_stride: 0 }
+    }
+}
+
+impl<'a> Matrix<'a> {
+    /// The tensor as `[rows, columns]`, its last dimension the columns.
+    pub fn of(tensor: &'a Tensor) -> Self {
+        tensor.into()
+    }
+
+    /// Only rows `first .. first + count`.
+    pub fn rows(self, first: usize, count: usize) -> Self {
+        Matrix { offset: self.offset + first * self.row_stride, rows: count, ..self }
+    }
+
+    /// Only columns `first .. first + count`.
+    pub fn columns(self, first: usize, count: usize) -> Self {
+        Matrix { offset: self.offset + first, columns: count, ..self }
+    }
+
+    /// One matrix per (batch entry, head), so far apart.
+    pub fn strides(self, batch_stride: usize, head_stride: usize) -> Self {
+        Matrix { batch_stride, head_stride, ..self }
+    }
+
+    /// One past the last element that is touched.
+    fn end(&self, batches: usize, heads: usize) -> usize {
+        if self.rows == 0 || self.columns == 0 {
+            return 0;
+        }
+        self.offset
+            + (batches - 1) * self.batch_stride
+            + (heads - 1) * self.head_stride
+            + (self.rows - 1) * self.row_stride
+            + self.columns
+    }
+
+    /// Whether four neighbours along a row can be loaded at once.
+    fn quads(&self) -> bool {
+        [self.columns, self.row_stride, self.offset, self.batch_stride, self.head_stride]
+            .iter()
+            .all(|x| x % 4 == 0)
+    }
+}
+
+/// A product and its epilogue; the parts apply in the order of the fields.
+#[derive(Clone, Copy, Debug)]
+pub struct Gemm<'a> {
+    /// Which operands are read transposed.
+    pub form: Form,
+    /// f32.
+    pub a: Matrix<'a>,
+    /// f32 or f16 (NN and NT forms).
+    pub b: Matrix<'a>,
+    /// f32: result, `[M, N]`.
+    pub c: Matrix<'a>,
+    /// Maps: batch entries × heads.
+    pub maps: (usize, usize),
+    /// What is known to be zero.
+    pub causal: Causal,
+    /// Factor of the product.
+    pub alpha: f32,
+    /// `[N]`: added to every row.
+    pub bias: Option<&'a Tensor>,
+    /// Of C's shape: receives the value so far; C gets its gelu_new.
+    pub gelu: Option<&'a Tensor>,
+    /// Of C's shape: f, whose gelu_new'(f) multiplies the value.
+    pub gelu_backward: Option<&'a Tensor>,
+    /// Of C's shape: added.
+    pub residual: Option<&'a Tensor>,
+    /// Adds to C instead of overwriting it.
+    pub accumulate: bool,
+}
+
+impl<'a> Gemm<'a> {
+    fn new(form: Form, a: Matrix<'a>, b: Matrix<'a>, c: Matrix<'a>) -> Self {
+        Gemm {
+            form,
+            a,
+            b,
+            c,
+            maps: (1, 1),
+            causal: Causal::None,
+            alpha: 1.0,
+            bias: None,
+            gelu: None,
+            gelu_backward: None,
+            residual: None,
+            accumulate: false,
+        }
+    }
+
+    /// `C = A·B`.
+    pub fn nn(a: impl Into<Matrix<'a>>, b: impl Into<Matrix<'a>>, c: impl Into<Matrix<'a>>) -> Self {
+        Gemm::new(Form::NN, a.into(), b.into(), c.into())
+    }
+
+    /// `C = A·Bᵀ`.
+    pub fn nt(a: impl Into<Matrix<'a>>, b: impl Into<Matrix<'a>>, c: impl Into<Matrix<'a>>) -> Self {
+        Gemm::new(Form::NT, a.into(), b.into(), c.into())
+    }
+
+    /// `C = Aᵀ·B`.
+    pub fn tn(a: impl Into<Matrix<'a>>, b: impl Into<Matrix<'a>>, c: impl Into<Matrix<'a>>) -> Self {
+        Gemm::new(Form::TN, a.into(), b.into(), c.into())
+    }
+
+    /// One product per (batch entry, head).
+    pub fn maps(self, batches: usize, heads: usize) -> Self {
+        Gemm { maps: (batches, heads), ..self }
+    }
+
+    /// States what is known to be zero.
+    pub fn causal(self, causal: Causal) -> Self {
+        Gemm { causal, ..self }
+    }
+
+    /// Factor of the product.
+    pub fn alpha(self, alpha: f32) -> Self {
+        Gemm { alpha, ..self }
+    }
+
+    /// Adds a bias `[N]` to every row.
+    pub fn bias(self, bias: &'a Tensor) -> Self {
+        Gemm { bias: Some(bias), ..self }
+    }
+
+    /// Stores the value in `pre_activation` and its gelu_new in C.
+    pub fn gelu(self, pre_activation: &'a Tensor) -> Self {
+        Gemm { gelu: Some(pre_activation), ..self }
+    }
+
+    /// Multiplies by gelu_new'(pre_activation).
+    pub fn gelu_backward(self, pre_activation: &'a Tensor) -> Self {
+        Gemm { gelu_backward: Some(pre_activation), ..self }
+    }
+
+    /// Adds a tensor of C's shape.
+    pub fn residual(self, residual: &'a Tensor) -> Self {
+        Gemm { residual: Some(residual), ..self }
+    }
+
+    /// Adds to C when `accumulate`.
+    pub fn accumulate(self, accumulate: bool) -> Self {
+        Gemm { accumulate, ..self }
+    }
+}
+
+/// Records a product.
+pub fn gemm(recorder: &mut Recorder, op: Gemm<'_>) -> Result<(), GpuError> {
+    const OP: &str = "gemm";
+    let (m, k) = match op.form {
+        Form::TN => (op.a.columns, op.a.rows),
+        Form::NN | Form::NT => (op.a.rows, op.a.columns),
+    };
+    let (k_of_b, n) = match op.form {
+        Form::NT => (op.b.columns, op.b.rows),
+        Form::NN | Form::TN => (op.b.rows, op.b.columns),
+    };
+    let wrong = |operand, matrix: &Matrix<'_>, expected| GpuError::Shape {
+        op: OP,
+        operand,
+        found: [matrix.rows, matrix.columns].into(),
+        expected,
+    };
+    if k != k_of_b {
+        return Err(wrong("b", &op.b, format!("an inner extent of {k}")));
+    }
+    if (op.c.rows, op.c.columns) != (m, n) {
+        return Err(wrong("c", &op.c, format!("[{m}, {n}]")));
+    }
+    let (batches, heads) = op.maps;
+    if m == 0 || n == 0 || k == 0 || batches == 0 || heads == 0 {
+        return Err(GpuError::Unsupported { op: OP, reason: format!("an empty product: {m}×{n}×{k}") });
+    }
+    for (operand, matrix) in [("a", &op.a), ("b", &op.b), ("c", &op.c)] {
+        expect::at_least(OP, operand, matrix.tensor, matrix.end(batches, heads))?;
+        expect::index(OP, matrix.end(batches, heads))?;
+    }
+    expect::f32(OP, &[("a", op.a.tensor), ("c", op.c.tensor)])?;
+    let f16 = match (op.b.tensor.dtype(), op.form) {
+        (Dtype::F32, _) => false,
+        (Dtype::F16, Form::NN | Form::NT) => true,
+        _ => {
+            return Err(GpuError::Dtype {
+                op: OP,
+                operand: "b",
+                expected: "expected f32, or f16 in NN and NT form",
+            });
+        }
+    };
+    let mut bindings = vec![(1, op.a.tensor), (2, op.b.tensor), (3, op.c.tensor)];
+    if let Some(bias) = op.bias {
+        expect::f32(OP, &[("bias", bias)])?;
+        expect::shape(OP, "bias", bias, &[n])?;
+        bindings.push((4, bias));
+    }
+    for (at, operand, tensor) in [
+        (5, "residual", op.residual),
+        (6, "pre_activation", op.gelu),
+        (6, "pre_activation", op.gelu_backward),
+    ] {
+        if let Some(tensor) = tensor {
+            expect::f32(OP, &[(operand, tensor)])?;
+            expect::shape(OP, operand, tensor, op.c.tensor.shape().dims())?;
+            bindings.push((at, tensor));
+        }
+    }
+
+    let variant = recorder.gpu.gemm_variant();
+    let subgroup = recorder.gpu.capabilities().subgroup;
+    let tile = Tile::choose(variant, subgroup, op.form, m);
+    let iterations = match op.form {
+        Form::TN if variant != GemmVariant::Workgroup => k,
+        Form::NN | Form::NT if variant != GemmVariant::Workgroup => k.div_ceil(4),
+        _ => k + k.div_ceil(16),
+    };
+    expect::iterations(OP, "the inner extent", iterations)?;
+    let vec_c = op.form != Form::NT && variant != GemmVariant::Workgroup && op.c.quads();
+    let mut options = vec![
+        ("form", op.form as u32),
+        ("vec_a", op.a.quads().into()),
+        ("vec_b", op.b.quads().into()),
+        ("vec_c", vec_c.into()),
+        ("f16", f16.into()),
+        ("bias", op.bias.is_some().into()),
+        ("gelu", op.gelu.is_some().into()),
+        ("gelu_backward", op.gelu_backward.is_some().into()),
+        ("residual", op.residual.is_some().into()),
+        ("accumulate", op.accumulate.into()),
+    ];
+    let name = match variant {
+        GemmVariant::Workgroup => "gemm_workgroup",
+        GemmVariant::Portable | GemmVariant::Subgroup => {
+            options.extend([
+                ("tm", tile.rows),
+                ("tn", tile.columns),
+                ("wx", tile.width),
+                ("subgroup", if variant == GemmVariant::Subgroup { subgroup.unwrap_or(0) } else { 0 }),
+            ]);
+            "gemm_register"
+        }
+    };
+    let index = |value: usize| expect::index(OP, value);
+    let params = [
+        index(m)?,
+        index(n)?,
+        index(k)?,
+        index(heads)?,
+        index(op.a.row_stride)?,
+        index(op.b.row_stride)?,
+        index(op.c.row_stride)?,
+        op.causal as u32,
+        index(op.a.offset)?,
+        index(op.a.batch_stride)?,
+        index(op.a.head_stride)?,
+        index(op.b.offset)?,
+        index(op.b.batch_stride)?,
+        index(op.b.head_stride)?,
+        index(op.c.offset)?,
+        index(op.c.batch_stride)?,
+        index(op.c.head_stride)?,
+        op.alpha.to_bits(),
+    ];
+    let grid = [
+        n.div_ceil((tile.columns * tile.width) as usize) as u32,
+        m.div_ceil(tile.group_rows as usize) as u32,
+        expect::maps(OP, batches * heads)?,
+    ];
+    recorder.dispatch(&Kernel::new(name, options), &bindings, &params, grid)
+}
+
+/// Rows and columns per invocation, invocations along a row, rows per workgroup.
+struct Tile {
+    rows: u32,
+    columns: u32,
+    width: u32,
+    group_rows: u32,
+}
+
+impl Tile {
+    fn choose(variant: GemmVariant, subgroup: Option<u32>, form: Form, m: usize) -> Tile {
+        match variant {
+            GemmVariant::Workgroup => Tile { rows: 4, columns: 4, width: 16, group_rows: 64 },
+            GemmVariant::Subgroup => {
+                // 32×4 measured best on lavapipe among tiles whose JIT stays under 200 ms; few rows
+                // (a decode step) waste less of an 8-row tile.
+                let lanes = subgroup.unwrap_or(8);
+                let rows = if m <= 8 { lanes.max(8) } else { 32 };
+                Tile { rows, columns: 4, width: lanes.max(8), group_rows: rows }
+            }
+            GemmVariant::Portable => {
+                // 8×8 measured best among plain register tiles on lavapipe; NT keeps one scalar per
+                // output and has registers for half of it.
+                let rows = if m <= 4 { 4 } else { 8 };
+                let columns = if form == Form::NT { 4 } else { 8 };
+                Tile { rows, columns, width: 8, group_rows: rows }
+            }
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! A recorded pass: run it, or run it with a clock on every kernel.
+
+use crate::{Gpu, GpuError, Tensor};
+
+pub(crate) struct Dispatch {
+    pub(crate) label: String,
+    pub(crate) pipeline: wgpu::ComputePipeline,
+    pub(crate) bind_group: wgpu::BindGroup,
+    pub(crate) grid: [u32; 3],
+    // The bind group holds the buffers; these keep them from returning to the arena.
+    pub(crate) _tensors: Vec<Tensor>,
+}
+
+pub(crate) enum Step {
+    Dispatch(Dispatch),
+    Copy { from: Tensor, from_byte: u64, to: Tensor, to_byte: u64, bytes: u64 },
+    Clear(Tensor),
+}
+
+/// A recorded pass. It holds its tensors, pipelines and bind groups: running it allocates nothing.
+pub struct Pass {
+    steps: Vec<Step>,
+}
+
+/// Time one dispatch took on the device.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KernelTime {
+    /// Kernel and variant.
+    pub kernel: String,
+    /// Start, in nanoseconds from the start of the first dispatch.
+    pub start_ns: f64,
+    /// Duration in nanoseconds.
+    pub duration_ns: f64,
+}
+
+impl Pass {
+    pub(crate) fn new(steps: Vec<Step>) -> Self {
+        Pass { steps }
+    }
+
+    /// Number of kernel dispatches.
+    pub fn dispatches(&self) -> usize {
+        self.steps.iter().filter(|step| matches!(step, Step::Dispatch(_))).count()
+    }
+
+    fn encode(&self, encoder: &mut wgpu::CommandEncoder, queries: Option<&wgpu::QuerySet>) {
+        let mut steps = self.steps.iter().peekable();
+        let mut query = 0;
+        while let Some(step) = steps.next() {
+            match step {
+                Step::Copy { from, from_byte, to, to_byte, bytes } => encoder.copy_buffer_to_buffer(
+                    from.buffer(),
+                    *from_byte,
+                    to.buffer(),
+                    *to_byte,
+                    Some(*bytes),
+                ),
+                Step::Clear(tensor) => encoder.clear_buffer(tensor.buffer(), 0, None),
+                Step::Dispatch(first) => {
+                    let timestamp_writes = queries.map(|query_set| wgpu::ComputePassTimestampWrites {
+                        query_set,
+                        beginning_of_pass_write_index: Some(query),
+                        end_of_pass_write_index: Some(query + 1),
+                    });
+                    query += 2;
+                    let descriptor =
+                        wgpu::ComputePassDescriptor { label: Some(&first.label), timestamp_writes };
+                    let mut pass = encoder.begin_compute_pass(&descriptor);
+                    let mut next = Some(first);
+                    while let Some(dispatch) = next {
+                        pass.set_pipeline(&dispatch.pipeline);
+                        pass.set_bind_group(0, &dispatch.bind_group, &[]);
+                        let [x, y, z] = dispatch.grid;
+                        pass.dispatch_workgroups(x, y, z);
+                        // Timed: one pass per kernel. Otherwise all neighbours share one.
+                        next = match steps.peek() {
+                            Some(Step::Dispatch(following)) if queries.is_none() => {
+                                steps.next();
+                                Some(following)
+                            }
+                            _ => None,
+                        };
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Gpu {
+    /// Submits a pass; returns without waiting. Results are there for any later read.
+    pub fn run(&self, pass: &Pass) -> Result<(), GpuError> {
+        let mut encoder = self.0.device.create_command_encoder(&Default::default());
+        pass.encode(&mut encoder, None);
+        self.0.queue.submit([encoder.finish()]);
+        self.check_failure()
+    }
+
+    /// Runs a pass with a clock on every dispatch, and waits. `None` when the adapter has no
+    /// timestamps; the pass has run either way.
+    pub fn run_timed(&self, pass: &Pass) -> Result<Option<Vec<KernelTime>>, GpuError> {
+        if !self.capabilities().timestamps || pass.dispatches() == 0 {
+            self.run(pass)?;
+            self.wait()?;
+            return Ok(None);
+        }
+        let device = &self.0.device;
+        let count = 2 * pass.dispatches() as u32;
+        let limit = wgpu::QUERY_SET_MAX_QUERIES;
+        if count > limit {
+            return Err(GpuError::Unsupported {
+                op: "run_timed",
+                reason: format!(
+                    "{} dispatches; at most {} can be timed in one pass",
+                    pass.dispatches(),
+                    limit / 2
+                ),
+            });
+        }
+        let queries = device.create_query_set(&wgpu::QuerySetDescriptor {
+            label: Some("kernel times"),
+            ty: wgpu::QueryType::Timestamp,
+            count,
+        });
+        let bytes = u64::from(count) * 8;
+        let usage = wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC;
+        let resolved = device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("kernel times"),
+            size: bytes,
+            usage,
+            mapped_at_creation: false,
+        });
+        let mut encoder = device.create_command_encoder(&Default::default());
+        pass.encode(&mut encoder, Some(&queries));
+        encoder.resolve_query_set(&queries, 0..count, &resolved, 0);
+        self.0.queue.submit([encoder.finish()]);
+        let raw = self.read_bytes(&resolved, bytes)?;
+        let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&raw);
+        let period = f64::from(self.0.queue.get_timestamp_period());
+        let origin = ticks[0];
+        let labels = pass.steps.iter().filter_map(|step| match step {
+            Step::Dispatch(dispatch) => Some(dispatch.label.clone()),
+            _ => None,
+        });
+        let times = labels
+            .zip(ticks.chunks_exact(2))
+            .map(|(kernel, pair)| KernelTime {
+                kernel,
+                start_ns: pair[0].wrapping_sub(origin) as f64 * period,
+                duration_ns: pair[1].wrapping_sub(pair[0]) as f64 * period,
+            })
+            .collect();
+        Ok(Some(times))
+    }
+}

@@ -1,0 +1,129 @@
+//! From the device to the host: any number of tensors through one staging buffer.
+
+use crate::tensor::{Dtype, Tensor};
+use crate::{Gpu, GpuError};
+
+/// Elements read from a device; f16 tensors arrive as f32.
+#[derive(Clone, Debug, PartialEq)]
+pub enum HostData {
+    /// Floats.
+    F32(Vec<f32>),
+    /// Unsigned integers.
+    U32(Vec<u32>),
+}
+
+/// Largest staging buffer. Larger requests are read in rounds, so that reading a trace never
+/// doubles the memory it needs.
+const STAGING_BYTES: u64 = 64 << 20;
+
+/// A stretch of a buffer and where it goes.
+struct Piece<'a> {
+    buffer: &'a wgpu::Buffer,
+    offset: u64,
+    bytes: u64,
+    tensor: usize,
+}
+
+impl Gpu {
+    /// Reads an f32 (or f16) tensor.
+    pub fn read(&self, tensor: &Tensor) -> Result<Vec<f32>, GpuError> {
+        match self.read_many(&[tensor])?.pop() {
+            Some(HostData::F32(values)) => Ok(values),
+            _ => Err(GpuError::Dtype { op: "read", operand: "tensor", expected: "f32 or f16" }),
+        }
+    }
+
+    /// Reads several tensors with as few round trips as their size allows.
+    pub fn read_many(&self, tensors: &[&Tensor]) -> Result<Vec<HostData>, GpuError> {
+        let mut raw: Vec<Vec<u8>> =
+            tensors.iter().map(|tensor| Vec::with_capacity(tensor.byte_len() as usize)).collect();
+        let mut round: Vec<Piece<'_>> = Vec::new();
+        let mut used = 0;
+        for (index, tensor) in tensors.iter().enumerate() {
+            let mut offset = 0;
+            while offset < tensor.byte_len() {
+                if used == STAGING_BYTES {
+                    self.read_round(&round, &mut raw)?;
+                    round.clear();
+                    used = 0;
+                }
+                let bytes = (tensor.byte_len() - offset).min(STAGING_BYTES - used);
+                round.push(Piece { buffer: tensor.buffer(), offset, bytes, tensor: index });
+                offset += bytes;
+                used += bytes;
+            }
+        }
+        self.read_round(&round, &mut raw)?;
+        Ok(raw.into_iter().zip(tensors).map(|(bytes, tensor)| decode(&bytes, tensor)).collect())
+    }
+
+    /// Reads the start of a buffer that is no tensor.
+    pub(crate) fn read_bytes(&self, buffer: &wgpu::Buffer, bytes: u64) -> Result<Vec<u8>, GpuError> {
+        let mut raw = [Vec::new()];
+        self.read_round(&[Piece { buffer, offset: 0, bytes, tensor: 0 }], &mut raw)?;
+        let [bytes] = raw;
+        Ok(bytes)
+    }
+
+    fn read_round(&self, pieces: &[Piece<'_>], raw: &mut [Vec<u8>]) -> Result<(), GpuError> {
+        let total: u64 = pieces.iter().map(|piece| piece.bytes).sum();
+        if total == 0 {
+            return self.wait();
+        }
+        let device = &self.0.device;
+        // Held for the whole round: a second thread waits for its turn.
+        let mut staging = self.0.staging.lock().unwrap_or_else(|e| e.into_inner());
+        if staging.as_ref().is_none_or(|buffer| buffer.size() < total) {
+            *staging = Some(device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some("readback"),
+                size: total.next_power_of_two().min(total.max(STAGING_BYTES)),
+                usage: wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ,
+                mapped_at_creation: false,
+            }));
+        }
+        let Some(buffer) = staging.as_ref() else { return Ok(()) };
+        let mut encoder = device.create_command_encoder(&Default::default());
+        let mut at = 0;
+        for piece in pieces {
+            encoder.copy_buffer_to_buffer(piece.buffer, piece.offset, buffer, at, Some(piece.bytes));
+            at += piece.bytes;
+        }
+        self.0.queue.submit([encoder.finish()]);
+        let slice = buffer.slice(..total);
+        let (sender, receiver) = std::sync::mpsc::channel();
+        slice.map_async(wgpu::MapMode::Read, move |result| {
+            // The receiver is gone only when this function has already failed.
+            let _ = sender.send(result);
+        });
+        self.wait()?;
+        match receiver.try_recv() {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Err(self.device_error(format!("readback failed: {error}"))),
+            Err(_) => return Err(self.device_error("readback did not finish".to_owned())),
+        }
+        {
+            let mapped = slice
+                .get_mapped_range()
+                .map_err(|error| self.device_error(format!("readback failed: {error}")))?;
+            let mut at = 0;
+            for piece in pieces {
+                let end = at + piece.bytes as usize;
+                raw[piece.tensor].extend_from_slice(&mapped[at..end]);
+                at = end;
+            }
+        }
+        buffer.unmap();
+        Ok(())
+    }
+}
+
+fn decode(bytes: &[u8], tensor: &Tensor) -> HostData {
+    match tensor.dtype() {
+        Dtype::F32 => HostData::F32(bytemuck::pod_collect_to_vec(bytes)),
+        Dtype::U32 => HostData::U32(bytemuck::pod_collect_to_vec(bytes)),
+        Dtype::F16 => {
+            let bits: Vec<u16> = bytemuck::pod_collect_to_vec(bytes);
+            HostData::F32(bits[..tensor.len()].iter().map(|&b| half::f16::from_bits(b).to_f32()).collect())
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! A pass is written down once, checked while it is, and then run as often as wanted.
+
+use crate::kernel::Kernel;
+use crate::pass::{Dispatch, Pass, Step};
+use crate::{Gpu, GpuError, Tensor};
+
+/// At most this many workgroups per dimension on any WebGPU device.
+pub(crate) const MAX_WORKGROUPS: u32 = 65_535;
+
+/// Writes down dispatches, copies and clears; [`finish`](Recorder::finish) makes a [`Pass`] of them.
+pub struct Recorder {
+    pub(crate) gpu: Gpu,
+    steps: Vec<Recorded>,
+    uniforms: Vec<u8>,
+}
+
+enum Recorded {
+    Dispatch {
+        label: String,
+        pipeline: wgpu::ComputePipeline,
+        bindings: Vec<(u32, Tensor)>,
+        uniform_at: u64,
+        uniform_bytes: u64,
+        grid: [u32; 3],
+    },
+    Copy {
+        from: Tensor,
+        from_byte: u64,
+        to: Tensor,
+        to_byte: u64,
+        bytes: u64,
+    },
+    Clear(Tensor),
+}
+
+impl Recorder {
+    /// An empty recording.
+    pub fn new(gpu: &Gpu) -> Self {
+        Recorder { gpu: gpu.clone(), steps: Vec::new(), uniforms: Vec::new() }
+    }
+
+    /// The device this records for.
+    pub fn gpu(&self) -> &Gpu {
+        &self.gpu
+    }
+
+    /// Adds a dispatch. `params` becomes the uniform struct at binding 0; storage bindings follow
+    /// from 1.
+    pub(crate) fn dispatch(
+        &mut self,
+        kernel: &Kernel,
+        bindings: &[(u32, &Tensor)],
+        params: &[u32],
+        grid: [u32; 3],
+    ) -> Result<(), GpuError> {
+        if grid.contains(&0) {
+            return Ok(());
+        }
+        if grid.iter().any(|&extent| extent > MAX_WORKGROUPS) {
+            return Err(GpuError::Unsupported {
+                op: kernel.name,
+                reason: format!("{grid:?} workgroups; a dimension holds at most {MAX_WORKGROUPS}"),
+            });
+        }
+        let pipeline = self.gpu.pipeline(kernel)?;
+        let alignment = u64::from(self.gpu.0.device.limits().min_uniform_buffer_offset_alignment);
+        let uniform_at = (self.uniforms.len() as u64).next_multiple_of(alignment);
+        self.uniforms.resize(uniform_at as usize, 0);
+        self.uniforms.extend_from_slice(bytemuck::cast_slice(params));
+        // A uniform struct's size is a multiple of 16 bytes.
+        let uniform_bytes = ((params.len() * 4) as u64).next_multiple_of(16);
+        self.uniforms.resize((uniform_at + uniform_bytes) as usize, 0);
+        self.steps.push(Recorded::Dispatch {
+            label: kernel.key(),
+            pipeline,
+            bindings: bindings.iter().map(|(at, tensor)| (*at, (*tensor).clone())).collect(),
+            uniform_at,
+            uniform_bytes,
+            grid,
+        });
+        Ok(())
+    }
+
+    /// Copies `count` elements between tensors of one element type.
+    pub fn copy(
+        &mut self,
+        from: &Tensor,
+        from_element: usize,
+        to: &Tensor,
+        to_element: usize,
+        count: usize,
+    ) -> Result<(), GpuError> {
+        if from.dtype() != to.dtype() {
+            return Err(GpuError::Dtype { op: "copy", operand: "to", expected: "both tensors must agree" });
+        }
+        for (operand, tensor, start) in [("from", from, from_element), ("to", to, to_element)] {
+            if start + count > tensor.len() {
+                return Err(GpuError::Shape {
+                    op: "copy",
+                    operand,
+                    found: tensor.shape(),
+                    expected: format!("at least {} elements", start + count),
+                });
+            }
+        }
+        let size = from.dtype().bytes();
+        self.steps.push(Recorded::Copy {
+            from: from.clone(),
+            from_byte: (from_element * size) as u64,
+            to: to.clone(),
+            to_byte: (to_element * size) as u64,
+            bytes: (count * size) as u64,
+        });
+        Ok(())
+    }
+
+    /// Sets every element to zero.
+    pub fn clear(&mut self, tensor: &Tensor) {
+        self.steps.push(Recorded::Clear(tensor.clone()));
+    }
+
+    /// Builds bind groups and the uniform buffer: everything a run needs but the command buffer.
+    pub fn finish(self) -> Result<Pass, GpuError> {
+        let device = &self.gpu.0.device;
+        let uniforms = device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("pass parameters"),
+            size: (self.uniforms.len() as u64).max(16).next_multiple_of(4),
+            usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        self.gpu.0.queue.write_buffer(&uniforms, 0, &self.uniforms);
+        let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let steps = self
+            .steps
+            .into_iter()
+            .map(|step| match step {
+                Recorded::Dispatch { label, pipeline, bindings, uniform_at, uniform_bytes, grid } => {
+                    let parameters = wgpu::BindGroupEntry {
+                        binding: 0,
+                        resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                            buffer: &uniforms,
+                            offset: uniform_at,
+                            size: std::num::NonZeroU64::new(uniform_bytes),
+                        }),
+                    };
+                    let storage = bindings.iter().map(|(at, tensor)| wgpu::BindGroupEntry {
+                        binding: *at,
+                        resource: tensor.buffer().as_entire_binding(),
+                    });
+                    let bind_group = device.create_bind_group(&wgpu::BindGroupDescriptor {
+                        label: Some(&label),
+                        layout: &pipeline.get_bind_group_layout(0),
+                        entries: &std::iter::once(parameters).chain(storage).collect::<Vec<_>>(),
+                    });
+                    let tensors = bindings.into_iter().map(|(_, tensor)| tensor).collect();
+                    Step::Dispatch(Dispatch { label, pipeline, bind_group, grid, _tensors: tensors })
+                }
+                Recorded::Copy { from, from_byte, to, to_byte, bytes } => {
+                    Step::Copy { from, from_byte, to, to_byte, bytes }
+                }
+                Recorded::Clear(tensor) => Step::Clear(tensor),
+            })
+            .collect();
+        if let Some(error) = pollster::block_on(scope.pop()) {
+            return Err(self.gpu.device_error(format!("a pass could not be built: {error}")));
+        }
+        Ok(Pass::new(steps))
+    }
+}

@@ -1,0 +1,139 @@
+//! A tensor on the device: a buffer of its own, a shape and an element type.
+
+use crate::arena::Allocation;
+use std::fmt;
+use std::sync::Arc;
+
+/// Extents, slowest dimension first; up to four of them.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Shape {
+    extents: [usize; 4],
+    rank: usize,
+}
+
+impl Shape {
+    /// Extents, slowest first.
+    pub fn dims(&self) -> &[usize] {
+        &self.extents[..self.rank]
+    }
+
+    /// Number of elements.
+    pub fn elements(&self) -> usize {
+        self.dims().iter().product()
+    }
+
+    /// The fastest extent; 1 for a scalar.
+    pub fn columns(&self) -> usize {
+        self.dims().last().copied().unwrap_or(1)
+    }
+
+    /// Elements divided by [`columns`](Shape::columns): the rows of the matrix that the tensor is.
+    pub fn rows(&self) -> usize {
+        self.dims()[..self.rank.saturating_sub(1)].iter().product()
+    }
+}
+
+impl<const N: usize> From<[usize; N]> for Shape {
+    fn from(dims: [usize; N]) -> Self {
+        const { assert!(N <= 4, "tensors have at most four dimensions") };
+        let mut extents = [1; 4];
+        extents[..N].copy_from_slice(&dims);
+        Shape { extents, rank: N }
+    }
+}
+
+impl fmt::Debug for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.dims())
+    }
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.dims())
+    }
+}
+
+/// Element type of a [`Tensor`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Dtype {
+    /// 32-bit float.
+    F32,
+    /// 16-bit float, two to a word; read by kernels through `unpack2x16float`.
+    F16,
+    /// 32-bit unsigned integer.
+    U32,
+}
+
+impl Dtype {
+    /// Bytes of one element.
+    pub fn bytes(self) -> usize {
+        match self {
+            Dtype::F32 | Dtype::U32 => 4,
+            Dtype::F16 => 2,
+        }
+    }
+}
+
+/// A dense, row-major tensor in a device buffer of its own.
+///
+/// Clones share the buffer. When the last clone is dropped the buffer returns to the arena of its
+/// [`Gpu`](crate::Gpu) and serves the next tensor of that size.
+#[derive(Clone)]
+pub struct Tensor {
+    pub(crate) allocation: Arc<Allocation>,
+    shape: Shape,
+    dtype: Dtype,
+}
+
+impl Tensor {
+    pub(crate) fn new(allocation: Arc<Allocation>, shape: Shape, dtype: Dtype) -> Self {
+        Tensor { allocation, shape, dtype }
+    }
+
+    /// Its extents.
+    pub fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// Its element type.
+    pub fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.shape.elements()
+    }
+
+    /// Whether it has no elements.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Size of its elements in bytes, rounded up to whole words.
+    pub fn byte_len(&self) -> u64 {
+        byte_len(self.shape, self.dtype)
+    }
+
+    /// The same elements under another shape with as many.
+    pub fn reshape(&self, shape: impl Into<Shape>) -> Tensor {
+        let shape = shape.into();
+        assert_eq!(shape.elements(), self.len(), "reshape keeps the number of elements");
+        Tensor { allocation: self.allocation.clone(), shape, dtype: self.dtype }
+    }
+
+    pub(crate) fn buffer(&self) -> &wgpu::Buffer {
+        self.allocation.buffer()
+    }
+}
+
+pub(crate) fn byte_len(shape: Shape, dtype: Dtype) -> u64 {
+    (shape.elements() as u64 * dtype.bytes() as u64).next_multiple_of(4)
+}
+
+impl fmt::Debug for Tensor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tensor({:?}{})", self.dtype, self.shape)
+    }
+}
