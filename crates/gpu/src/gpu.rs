@@ -223,15 +223,7 @@ impl Gpu {
     /// A new f16 tensor with these elements, given as bit patterns.
     pub fn upload_f16(&self, shape: impl Into<Shape>, bits: &[u16]) -> Result<Tensor, GpuError> {
         let tensor = self.allocate(shape.into(), Dtype::F16)?;
-        self.expect_elements(&tensor, bits.len(), Dtype::F16)?;
-        if bits.len() % 2 == 0 {
-            self.write_bytes(&tensor, bytemuck::cast_slice(bits));
-        } else {
-            // Whole words are written: an odd count gets a zero after its last element.
-            let mut padded = bits.to_vec();
-            padded.push(0);
-            self.write_bytes(&tensor, bytemuck::cast_slice(&padded));
-        }
+        self.write_f16(&tensor, bits)?;
         Ok(tensor)
     }
 
@@ -246,6 +238,20 @@ impl Gpu {
     pub fn write(&self, tensor: &Tensor, values: &[f32]) -> Result<(), GpuError> {
         self.expect_elements(tensor, values.len(), Dtype::F32)?;
         self.write_bytes(tensor, bytemuck::cast_slice(values));
+        Ok(())
+    }
+
+    /// Replaces the elements of an f16 tensor, given as bit patterns.
+    pub fn write_f16(&self, tensor: &Tensor, bits: &[u16]) -> Result<(), GpuError> {
+        self.expect_elements(tensor, bits.len(), Dtype::F16)?;
+        if bits.len() % 2 == 0 {
+            self.write_bytes(tensor, bytemuck::cast_slice(bits));
+        } else {
+            // Whole words are written: an odd count gets a zero after its last element.
+            let mut padded = bits.to_vec();
+            padded.push(0);
+            self.write_bytes(tensor, bytemuck::cast_slice(&padded));
+        }
         Ok(())
     }
 
