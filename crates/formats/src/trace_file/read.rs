@@ -7,6 +7,8 @@ use crate::{
     Config, FormatError, HostTensor, Objective, RequestError, ResolvedObjective, Site, TokenId, TraceMeta,
     TraceRead,
 };
+use safetensors::Dtype;
+use safetensors::tensor::TensorInfo;
 use serde_json::Value;
 use std::path::Path;
 
@@ -113,41 +115,36 @@ impl TraceRead for TraceFile {
     }
 }
 
-fn check_tensor(file: &SafetensorsFile, site: Site, expected: &[usize]) -> Result<(), FormatError> {
+/// Type, shape and place of a tensor, which must be there and of the type that its site has.
+fn typed_info(file: &SafetensorsFile, site: Site) -> Result<&TensorInfo, FormatError> {
     let Some(info) = file.info(&site.to_string()) else {
         return Err(FormatError::malformed(file.path(), format!("has no tensor {site}")));
     };
-    if info.shape == expected {
+    let dtype = if site == Site::Tokens { Dtype::U32 } else { Dtype::F32 };
+    if info.dtype != dtype {
+        let reason = format!("{site} is of type {}; must be {dtype}", info.dtype);
+        return Err(FormatError::malformed(file.path(), reason));
+    }
+    Ok(info)
+}
+
+fn check_tensor(file: &SafetensorsFile, site: Site, expected: &[usize]) -> Result<(), FormatError> {
+    let found = &typed_info(file, site)?.shape;
+    if found == expected {
         return Ok(());
     }
-    Err(FormatError::malformed(
-        file.path(),
-        format!("{site} has shape {:?}; its metadata asks for {expected:?}", info.shape),
-    ))
+    let reason = format!("{site} has shape {found:?}; its metadata asks for {expected:?}");
+    Err(FormatError::malformed(file.path(), reason))
 }
 
 fn read_tensor(file: &SafetensorsFile, site: Site) -> Result<HostTensor, FormatError> {
-    let name = site.to_string();
-    let Some(info) = file.info(&name) else {
-        return Err(FormatError::malformed(file.path(), format!("has no tensor {name}")));
-    };
-    let words = file.bytes(info).as_chunks::<4>().0;
-    match (site, info.dtype) {
-        (Site::Tokens, safetensors::Dtype::U32) => Ok(HostTensor::u32(
-            info.shape.clone(),
-            words.iter().map(|word| u32::from_le_bytes(*word)).collect(),
-        )),
-        (Site::Tokens, other) => {
-            Err(FormatError::malformed(file.path(), format!("{name} is of type {other}; must be U32")))
-        }
-        (_, safetensors::Dtype::F32) => Ok(HostTensor::f32(
-            info.shape.clone(),
-            words.iter().map(|word| f32::from_le_bytes(*word)).collect(),
-        )),
-        (_, other) => {
-            Err(FormatError::malformed(file.path(), format!("{name} is of type {other}; must be F32")))
-        }
-    }
+    let info = typed_info(file, site)?;
+    let shape = info.shape.clone();
+    let words = file.bytes(info).as_chunks::<4>().0.iter().copied();
+    Ok(match site {
+        Site::Tokens => HostTensor::u32(shape, words.map(u32::from_le_bytes).collect()),
+        _ => HostTensor::f32(shape, words.map(f32::from_le_bytes).collect()),
+    })
 }
 
 /// The inverse of [`ResolvedObjective::to_json`]; `None` for what that cannot have written.
@@ -160,9 +157,13 @@ fn parse_objective(value: &Value, tokens: usize) -> Option<ResolvedObjective> {
     let positions = numbers("positions")?;
     let first_position = usize::try_from(*positions.first()?).ok()?;
     let count = positions.len();
-    let contiguous =
-        positions.iter().zip(first_position as u64..).all(|(&position, expected)| position == expected);
-    if !contiguous || first_position.checked_add(count)? > tokens {
+    // Bounded before it is counted through: positions are numbers that anybody may have written.
+    if first_position.checked_add(count)? > tokens
+        || !positions
+            .iter()
+            .copied()
+            .eq((first_position..first_position + count).map(|position| position as u64))
+    {
         return None;
     }
     let targets = ids("targets")?;
