@@ -51,8 +51,10 @@ fn in_row_panels(m: usize, n: usize, k: usize, compute: impl Fn(usize, &mut [f64
     if out.is_empty() {
         return out;
     }
-    let threads = thread::available_parallelism().map_or(1, NonZero::get);
-    let threads = threads.min(m * n * k / WORTH_A_THREAD).max(1);
+    let threads = match m * n * k / WORTH_A_THREAD {
+        0 | 1 => 1, // without asking for the number of cores, which itself takes longer than a small product
+        worth => thread::available_parallelism().map_or(1, NonZero::get).min(worth),
+    };
     let share = m.div_ceil(threads).next_multiple_of(ROWS); // rows per thread
     let panels = |first: usize, rows: &mut [f64]| {
         for (i, panel) in rows.chunks_mut(ROWS * n).enumerate() {

@@ -1,0 +1,10 @@
+//! The oracle against itself: finite differences, identities, and what it refuses.
+
+mod finite_difference;
+mod identities;
+mod interventions;
+mod model;
+mod ops;
+mod ops_attention;
+mod random;
+mod trace;
