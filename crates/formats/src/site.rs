@@ -9,68 +9,68 @@ use std::str::FromStr;
 /// T = tokens, P = positions that carry loss, D = width, I = MLP width, H = heads, V = vocabulary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Site {
-    /// `tokens` u32[T]
+    /// `tokens u32[T]`
     Tokens,
-    /// `loss` [1]
+    /// `loss [1]`
     Loss,
-    /// `logits` [P, V]
+    /// `logits [P, V]`
     Logits,
     /// A tensor inside a block.
     Block(Layer, BlockSite),
-    /// `transformer.ln_f.input` [T, D]
+    /// `transformer.ln_f.input [T, D]`
     LnFInput,
-    /// `transformer.ln_f.weight.grad` [D]
+    /// `transformer.ln_f.weight.grad [D]`
     LnFWeightGrad,
-    /// `transformer.ln_f.bias.grad` [D]
+    /// `transformer.ln_f.bias.grad [D]`
     LnFBiasGrad,
-    /// `lm_head.input` [P, D]
+    /// `lm_head.input [P, D]`
     LmHeadInput,
-    /// `lm_head.delta` [P, V]
+    /// `lm_head.delta [P, V]`
     LmHeadDelta,
 }
 
 /// A tensor inside a block; see [`Site::Block`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum BlockSite {
-    /// `attn.pattern` [H, T, T]: softmax of the scaled, causal scores, before any patch.
+    /// `attn.pattern [H, T, T]`: softmax of the scaled, causal scores, before any patch.
     Pattern,
-    /// `attn.reversed` [H, T, T]: ∂L/∂(q·kᵀ), Reversed Attention.
+    /// `attn.reversed [H, T, T]`: ∂L/∂(q·kᵀ), Reversed Attention.
     Reversed,
-    /// `attn.c_attn.input` [T, D]
+    /// `attn.c_attn.input [T, D]`
     CAttnInput,
-    /// `attn.c_attn.delta` [T, 3D]
+    /// `attn.c_attn.delta [T, 3D]`
     CAttnDelta,
-    /// `attn.c_proj.input` [T, D]
+    /// `attn.c_proj.input [T, D]`
     AttnProjInput,
-    /// `attn.c_proj.delta` [T, D]
+    /// `attn.c_proj.delta [T, D]`
     AttnProjDelta,
-    /// `mlp.c_fc.input` [T, D]
+    /// `mlp.c_fc.input [T, D]`
     FcInput,
-    /// `mlp.c_fc.delta` [T, I]
+    /// `mlp.c_fc.delta [T, I]`
     FcDelta,
-    /// `mlp.c_proj.input` [T, I]
+    /// `mlp.c_proj.input [T, I]`
     MlpProjInput,
-    /// `mlp.c_proj.delta` [T, D]
+    /// `mlp.c_proj.delta [T, D]`
     MlpProjDelta,
-    /// `resid_pre` [T, D]: the residual stream as it enters the block.
+    /// `resid_pre [T, D]`: the residual stream as it enters the block.
     ResidPre,
-    /// `resid_mid` [T, D]: after attention.
+    /// `resid_mid [T, D]`: after attention.
     ResidMid,
-    /// `resid_post` [T, D]: as it leaves the block.
+    /// `resid_post [T, D]`: as it leaves the block.
     ResidPost,
-    /// `resid_pre.delta` [T, D]
+    /// `resid_pre.delta [T, D]`
     ResidPreDelta,
-    /// `resid_mid.delta` [T, D]
+    /// `resid_mid.delta [T, D]`
     ResidMidDelta,
-    /// `resid_post.delta` [T, D]
+    /// `resid_post.delta [T, D]`
     ResidPostDelta,
-    /// `ln_1.weight.grad` [D]
+    /// `ln_1.weight.grad [D]`
     Ln1WeightGrad,
-    /// `ln_1.bias.grad` [D]
+    /// `ln_1.bias.grad [D]`
     Ln1BiasGrad,
-    /// `ln_2.weight.grad` [D]
+    /// `ln_2.weight.grad [D]`
     Ln2WeightGrad,
-    /// `ln_2.bias.grad` [D]
+    /// `ln_2.bias.grad [D]`
     Ln2BiasGrad,
 }
 

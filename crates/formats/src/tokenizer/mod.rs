@@ -17,6 +17,10 @@ const END_OF_TEXT: &str = "<|endoftext|>";
 /// Long texts are encoded in pieces of about this many bytes, which bounds the memory of their encoding.
 const PIECE_BYTES: usize = 1 << 16;
 
+/// The longest run of blanks that is split as GPT-2 splits it: the regular expression keeps a step per blank
+/// and gives up, silently, after a million.
+const MAX_BLANKS: usize = 500_000;
+
 /// A byte-level BPE tokenizer, GPT-2's or one of its kind.
 #[derive(Clone, Debug)]
 pub struct Tokenizer {
@@ -33,6 +37,9 @@ pub struct Tokenizer {
 impl Tokenizer {
     /// The tokens of a text. Special tokens written in it are recognised; none is added.
     pub fn encode(&self, text: &str) -> Result<Vec<TokenId>, RequestError> {
+        if text.len() > MAX_BLANKS && longest_run_of_blanks(text) > MAX_BLANKS {
+            return Err(RequestError::invalid("text", format!("has more than {MAX_BLANKS} blanks in a row")));
+        }
         let mut ids = Vec::new();
         let mut rest = text;
         while !rest.is_empty() {
@@ -154,6 +161,10 @@ fn cut(text: &str) -> usize {
     (PIECE_BYTES..text.len() - 1)
         .find(|&at| bytes[at] == b'\n' && solid(bytes[at - 1]) && solid(bytes[at + 1]))
         .map_or(text.len(), |at| at + 1)
+}
+
+fn longest_run_of_blanks(text: &str) -> usize {
+    text.split(|c: char| !c.is_whitespace()).map(str::len).max().unwrap_or(0)
 }
 
 #[cfg(test)]

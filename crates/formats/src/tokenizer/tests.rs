@@ -201,6 +201,38 @@ fn hostile_tokenizer_files_are_errors() {
     }
 }
 
+/// A good file with random damage: an error or a tokenizer, never a panic.
+#[test]
+fn randomly_damaged_tokenizer_files_never_panic() {
+    // Mostly digits, letters and quotes, so that much of it is still JSON.
+    const DAMAGE: &[u8] = b"0123456789lowabc\"{}[]:,-. \xff";
+    let good = whole_file(|_| {}).to_string().into_bytes();
+    let mut state = 0x2545_F491_4F6C_DD1Du64;
+    let mut random = move |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % below
+    };
+    for _ in 0..400 {
+        let mut bytes = good.clone();
+        for _ in 0..1 + random(3) {
+            let at = random(bytes.len());
+            bytes[at] = DAMAGE[random(DAMAGE.len())];
+        }
+        let Ok(value) = serde_json::from_slice(&bytes) else { continue };
+        if let Ok(tokenizer) = Tokenizer::from_json(value, None) {
+            let _ = tokenizer.encode("low lo<|endoftext|>é\n x");
+            let _ = tokenizer.decode(&[TokenId(0), TokenId(259), TokenId(u32::MAX)]);
+        }
+    }
+}
+
+#[test]
+fn endless_blanks_are_refused() {
+    let error = small().encode(&format!("a{}b", "\n".repeat(MAX_BLANKS + 1))).unwrap_err().to_string();
+    assert!(error.contains("blanks in a row"), "{error}");
+    assert_eq!(longest_run_of_blanks(" a  b\u{3000}"), 3);
+}
+
 #[test]
 fn hostile_vocab_and_merges_are_errors() {
     let cases = [
