@@ -24,6 +24,9 @@
 //! ∂u = [∂q ∂k ∂v]·Wqkvᵀ                   δ_next = δ′ + LN1ᵇ(∂u)
 //! ```
 //!
+//! Under an attention patch A′ = A + α·M stands in o = A′·v and ∂v = A′ᵀ·∂o, and A everywhere else;
+//! an ablated head's rows of Wo are zero in both directions.
+//!
 //! The weight gradients are products of what stands here: ∂W2 = gᵀδ, ∂W1 = mᵀ∂f, ∂Wo = concat(o)ᵀδ′,
 //! ∂Wqkv = uᵀ[∂q ∂k ∂v].
 

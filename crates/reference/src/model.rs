@@ -94,7 +94,8 @@ impl ReferenceModel {
     /// [`Weights::parameter_shape`]; `lm_head.weight` only when `config.tie_word_embeddings` is false.
     ///
     /// # Errors
-    /// When a parameter is missing, superfluous or of the wrong size.
+    /// When a size of the model is 0 or its heads do not divide its width; when a parameter is missing,
+    /// superfluous or of the wrong size.
     pub fn from_parts(
         config: Config,
         parameters: impl IntoIterator<Item = (String, Vec<f64>)>,

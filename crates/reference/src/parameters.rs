@@ -28,8 +28,15 @@ pub(crate) struct Parameters {
 }
 
 impl Parameters {
-    /// Checks that each parameter is there with its size, and nothing else.
+    /// Checks that the sizes make a model and that each parameter is there with its size, and nothing else.
     pub fn new(config: &Config, tensors: BTreeMap<String, Vec<f64>>) -> Result<Self, RequestError> {
+        let Config { vocab_size, n_positions, n_embd, n_layer, n_head, n_inner, .. } = *config;
+        if [vocab_size, n_positions, n_embd, n_layer, n_head, n_inner].contains(&0) || n_embd % n_head != 0 {
+            return Err(RequestError::invalid(
+                "config",
+                format!("no size may be 0 and n_head of {n_head} must divide n_embd of {n_embd}: {config:?}"),
+            ));
+        }
         let names = Weights::parameter_names(config, !config.tie_word_embeddings);
         for name in &names {
             let shape = Weights::parameter_shape(config, name);

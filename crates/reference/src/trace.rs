@@ -40,10 +40,7 @@ fn tensor(site: Site, meta: &TraceMeta, pass: &Pass) -> Vec<f64> {
         Site::Loss => vec![head.loss],
         Site::Logits => head.logits.clone(),
         Site::Block(Layer(layer), site) => block_tensor(site, layer, pass).to_vec(),
-        Site::LnFInput => match pass.forward.last() {
-            Some(last) => last.r_post.clone(),
-            None => Vec::new(),
-        },
+        Site::LnFInput => block_tensor(BlockSite::ResidPost, meta.config.n_layer - 1, pass).to_vec(),
         Site::LnFWeightGrad => head.ln_f.dgamma.clone(),
         Site::LnFBiasGrad => head.ln_f.dbeta.clone(),
         Site::LmHeadInput => head.y.y.clone(),

@@ -77,6 +77,10 @@ fn parts_that_do_not_fit_are_refused() {
         change(&mut parts);
         ReferenceModel::from_parts(config.clone(), parts).unwrap_err().to_string()
     };
+    let three_heads_of_seven = retrograd_formats::Config { n_embd: 7, ..config.clone() };
+    assert!(ReferenceModel::from_parts(three_heads_of_seven, parameters(&config, 64)).is_err());
+    let no_layers = retrograd_formats::Config { n_layer: 0, ..config.clone() };
+    assert!(ReferenceModel::from_parts(no_layers, parameters(&config, 64)).is_err());
     let wpe = "transformer.wpe.weight";
     assert_eq!(refused(&|parts| drop(parts.remove(wpe))), format!("{wpe}: is missing; its shape is [7, 6]"));
     assert_eq!(
