@@ -1,1 +1,36 @@
-//! GPT-2 on the engine: forward and closed-form backward passes, traces, generation, training.
+//! GPT-2 on the engine: forward and hand-derived backward passes, traces, generation, training.
+//!
+//! There is no autograd. Each component's file opens with its forward and backward equations and has
+//! one operation per equation (`src/block/`).
+//!
+//! ```no_run
+//! use retrograd_formats::{Site, TextObjective, TraceRead};
+//! use retrograd_gpu::{Gpu, GpuOptions};
+//! use retrograd_model::{Gpt2, Precision};
+//!
+//! let gpu = Gpu::open(&GpuOptions::default())?;
+//! let model = Gpt2::load(&gpu, "models/atlas", Precision::F32)?;
+//! let request = model.request("The capital of France is", TextObjective::Target(" Paris"))?;
+//! let trace = model.trace(&request)?;
+//! println!("loss {}", trace.loss()?);
+//! let reversed = trace.read("transformer.h.2.attn.reversed".parse::<Site>()?)?; // [H, T, T]
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod block;
+mod error;
+mod generate;
+mod gpt2;
+mod head;
+mod parameters;
+mod program;
+mod sample;
+mod trace;
+pub mod train;
+
+pub use error::ModelError;
+pub use generate::{Finish, GenerateOptions, Generation};
+pub use gpt2::Gpt2;
+pub use parameters::Precision;
+pub use sample::{Sampler, SamplingOptions};
+pub use trace::Trace;

@@ -109,6 +109,12 @@ impl<'a> Matrix<'a> {
         Matrix { offset: self.offset + first * self.row_stride, rows: count, ..self }
     }
 
+    /// Only the rows from `first` on.
+    pub fn from_row(self, first: usize) -> Self {
+        let count = self.rows.saturating_sub(first);
+        self.rows(first, count)
+    }
+
     /// Only columns `first .. first + count`.
     pub fn columns(self, first: usize, count: usize) -> Self {
         Matrix { offset: self.offset + first, columns: count, ..self }

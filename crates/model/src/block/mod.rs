@@ -1,0 +1,158 @@
+//! One transformer block, forward and backward.
+//!
+//! ```text
+//! forward                                          backward, with δ = ∂L/∂r''
+//! u = LN1(r)                                       ∂f = (δ·W2ᵀ) ⊙ gelu_new'(f)
+//! [q k v] = u·Wqkv + bqkv                          ∂m = ∂f·W1ᵀ
+//! A_h = softmax(q_h·k_hᵀ/√d), causal               δ' = δ + LN2ᵇ(∂m)
+//! o_h = A_h·v_h                                    ∂o = δ'·Woᵀ
+//! r' = r + concat(o)·Wo + bo                       E = ∂o_h·v_hᵀ
+//! m = LN2(r')                                      R_h = A_h ⊙ (E − rowsum(A_h ⊙ E))/√d
+//! f = m·W1 + b1,  g = gelu_new(f)                  ∂q_h = R_h·k_h,  ∂k_h = R_hᵀ·q_h,  ∂v_h = A_hᵀ·∂o_h
+//! r'' = r' + g·W2 + b2                             ∂u = [∂q ∂k ∂v]·Wqkvᵀ,  δ_next = δ' + LN1ᵇ(∂u)
+//! ```
+//!
+//! Weight gradients are products of what these lines leave behind: (u, [∂q ∂k ∂v]) for Wqkv, (o, δ')
+//! for Wo, (m, ∂f) for W1, (g, δ) for W2; see [`weight_gradients`].
+//! Rows: N = batch·T. Shapes stand beside each tensor below.
+
+mod attention;
+mod mlp;
+mod weight_gradients;
+
+pub(crate) use weight_gradients::weight_gradients;
+
+use crate::ModelError;
+use crate::parameters::Block;
+use retrograd_gpu::{Recorder, Tensor};
+
+/// Extents of a pass.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Dims {
+    /// Sequences.
+    pub(crate) batch: usize,
+    /// Tokens of each (T).
+    pub(crate) context: usize,
+    /// D
+    pub(crate) width: usize,
+    /// H
+    pub(crate) heads: usize,
+    /// I
+    pub(crate) inner: usize,
+    /// ε of the layer norms.
+    pub(crate) epsilon: f32,
+}
+
+impl Dims {
+    /// N = batch·T
+    pub(crate) fn rows(&self) -> usize {
+        self.batch * self.context
+    }
+
+    /// d = D/H
+    pub(crate) fn head_width(&self) -> usize {
+        self.width / self.heads
+    }
+
+    /// Maps of all heads of all sequences: batch·H.
+    pub(crate) fn maps(&self) -> usize {
+        self.batch * self.heads
+    }
+
+    /// 1/√d
+    pub(crate) fn score_scale(&self) -> f32 {
+        (1.0 / (self.head_width() as f64).sqrt()) as f32
+    }
+}
+
+/// What the forward pass of a block leaves on the device.
+#[derive(Clone, Debug)]
+pub(crate) struct Activations {
+    pub(crate) resid_pre: Tensor,    // r    (N, D)
+    pub(crate) ln_1: Tensor,         // u    (N, D)
+    pub(crate) ln_1_stats: Tensor,   // μ, 1/σ (N, 2)
+    pub(crate) qkv: Tensor,          // (N, 3D)
+    pub(crate) pattern: Tensor,      // A    (batch·H, T, T)
+    pub(crate) patch: Option<Patch>, // A' = A + αM
+    pub(crate) attended: Tensor,     // o    (N, D)
+    pub(crate) ablation: Option<Ablation>,
+    pub(crate) resid_mid: Tensor,      // r'   (N, D)
+    pub(crate) ln_2: Tensor,           // m    (N, D)
+    pub(crate) ln_2_stats: Tensor,     // (N, 2)
+    pub(crate) pre_activation: Tensor, // f    (N, I)
+    pub(crate) activation: Tensor,     // g    (N, I)
+    pub(crate) resid_post: Tensor,     // r''  (N, D)
+}
+
+/// Attention patching of a block.
+#[derive(Clone, Debug)]
+pub(crate) struct Patch {
+    pub(crate) map: Tensor, // M  (H, T, T)
+    pub(crate) alpha: f32,
+    pub(crate) patched: Tensor, // A' (H, T, T)
+}
+
+/// Silenced heads of a block: their rows of Wo count as 0.
+#[derive(Clone, Debug)]
+pub(crate) struct Ablation {
+    pub(crate) keep: Tensor,       // 1 or 0 (H)
+    pub(crate) attended: Tensor,   // o with silenced heads at 0 (N, D)
+    pub(crate) d_attended: Tensor, // ∂o likewise (N, D)
+}
+
+/// What the backward pass of a block leaves on the device.
+#[derive(Clone, Debug)]
+pub(crate) struct Deltas {
+    pub(crate) resid_post: Tensor,     // δ      (N, D)
+    pub(crate) pre_activation: Tensor, // ∂f     (N, I)
+    pub(crate) resid_mid: Tensor,      // δ'     (N, D)
+    pub(crate) reversed: Tensor,       // R      (batch·H, T, T)
+    pub(crate) qkv: Tensor,            // ∂q ∂k ∂v (N, 3D)
+    pub(crate) resid_pre: Tensor,      // δ_next (N, D)
+    pub(crate) ln_1: Option<Tensor>,   // ∂γ, ∂β (2, D)
+    pub(crate) ln_2: Option<Tensor>,   // (2, D)
+}
+
+/// Intermediate gradients that nobody reads; all blocks share them.
+#[derive(Clone, Debug)]
+pub(crate) struct Scratch {
+    pub(crate) d_ln: Tensor,       // ∂m, then ∂u (N, D)
+    pub(crate) d_attended: Tensor, // ∂o (N, D)
+    pub(crate) e: Tensor,          // E  (batch·H, T, T)
+}
+
+/// Where the gradient of a pass begins: rows before `first_row` have δ = 0.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rows {
+    pub(crate) first: usize,
+}
+
+/// Records the forward pass of a block.
+pub(crate) fn forward(
+    recorder: &mut Recorder,
+    dims: &Dims,
+    block: &Block,
+    a: &Activations,
+) -> Result<(), ModelError> {
+    attention::forward(recorder, dims, block, a)?;
+    mlp::forward(recorder, dims, block, a)
+}
+
+/// Records the backward pass of a block. `recompute_pattern`: the pattern's buffer is shared by all
+/// blocks and must be filled again first.
+pub(crate) fn backward(
+    recorder: &mut Recorder,
+    dims: &Dims,
+    block: &Block,
+    a: &Activations,
+    d: &Deltas,
+    scratch: &Scratch,
+    rows: Rows,
+    recompute_pattern: bool,
+) -> Result<(), ModelError> {
+    mlp::backward(recorder, block, a, d, scratch, rows)?;
+    if recompute_pattern {
+        attention::pattern(recorder, dims, a)?;
+    }
+    attention::backward(recorder, dims, block, a, d, scratch, rows)
+}

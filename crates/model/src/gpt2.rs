@@ -1,0 +1,236 @@
+//! A loaded model and the passes it has recorded.
+
+use crate::ModelError;
+use crate::head::LossKind;
+use crate::parameters::{Parameters, Precision};
+use crate::program::{Form, Program, Purpose};
+use crate::trace::Trace;
+use retrograd_formats::{
+    Capture, Config, Interventions, Objective, RequestError, ResolvedObjective, TextObjective, TokenId,
+    Tokenizer, TraceRequest, Weights,
+};
+use retrograd_gpu::Gpu;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+/// A GPT-2 on a device. Clones share it; it may be used from several threads.
+#[derive(Clone)]
+pub struct Gpt2(pub(crate) Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) gpu: Gpu,
+    pub(crate) config: Config,
+    pub(crate) parameters: Parameters,
+    tokenizer: Option<Tokenizer>,
+    name: String,
+    precision: Precision,
+    /// Recorded passes at rest, the most recently used last.
+    programs: Mutex<Vec<(ProgramKey, Program)>>,
+}
+
+/// What a cached program can serve: any request of this shape without interventions.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct ProgramKey {
+    form: Form,
+    /// Sites that are kept; `None` for a forward pass alone.
+    kept: Option<Vec<retrograd_formats::Site>>,
+}
+
+/// Programs at rest that are kept for reuse; each holds its activations.
+const CACHED_PROGRAMS: usize = 4;
+
+impl Gpt2 {
+    /// Loads an HF GPT-2 directory: `config.json`, safetensors weights (single file or shards) and, if
+    /// there is one, the tokenizer.
+    pub fn load(gpu: &Gpu, dir: impl AsRef<Path>, precision: Precision) -> Result<Gpt2, ModelError> {
+        let dir = dir.as_ref();
+        let config = Config::from_dir(dir)?;
+        let weights = Weights::open(dir, &config)?;
+        let bytes = Parameters::bytes(&config, weights.untied_head(), precision);
+        gpu.check_memory(&format!("the model in {}", dir.display()), bytes)?;
+        let parameters = Parameters::load(gpu, &config, &weights, precision)?;
+        let tokenizer = Tokenizer::from_dir(dir)?;
+        let name = dir.display().to_string();
+        Ok(Gpt2::assemble(gpu, config, parameters, tokenizer, name, precision))
+    }
+
+    pub(crate) fn assemble(
+        gpu: &Gpu,
+        config: Config,
+        parameters: Parameters,
+        tokenizer: Option<Tokenizer>,
+        name: String,
+        precision: Precision,
+    ) -> Gpt2 {
+        let programs = Mutex::default();
+        Gpt2(Arc::new(Inner { gpu: gpu.clone(), config, parameters, tokenizer, name, precision, programs }))
+    }
+
+    /// The model's shape.
+    pub fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    /// The device it lives on.
+    pub fn gpu(&self) -> &Gpu {
+        &self.0.gpu
+    }
+
+    /// Its tokenizer, if its directory has one.
+    pub fn tokenizer(&self) -> Option<&Tokenizer> {
+        self.0.tokenizer.as_ref()
+    }
+
+    /// Its tokenizer, or an error that says what to do without.
+    pub fn require_tokenizer(&self) -> Result<&Tokenizer, RequestError> {
+        self.tokenizer().ok_or_else(|| {
+            RequestError::invalid(
+                "prompt",
+                format!(
+                    "{} has no tokenizer (tokenizer.json, or vocab.json and merges.txt): give --ids",
+                    self.name()
+                ),
+            )
+        })
+    }
+
+    /// The directory it was loaded from.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Element type of its matrices.
+    pub fn precision(&self) -> Precision {
+        self.0.precision
+    }
+
+    /// A request for a prompt and an objective in text, everything captured.
+    pub fn request(&self, prompt: &str, objective: TextObjective<'_>) -> Result<TraceRequest, ModelError> {
+        Ok(objective.request(self.require_tokenizer()?, prompt)?)
+    }
+
+    /// Runs one forward and one backward pass. The returned trace stays on the device until it is read.
+    pub fn trace(&self, request: &TraceRequest) -> Result<Trace, ModelError> {
+        let objective = request.resolve(self.config())?;
+        let form = Form {
+            batch: 1,
+            context: request.ids.len(),
+            loss: loss_kind(&objective),
+            first_position: objective.first_position,
+            positions: objective.count,
+        };
+        let kept = kept_sites(&request.capture, self.config());
+        let key = ProgramKey { form, kept: Some(kept) };
+        let reusable = request.interventions.is_empty();
+        let cached = if reusable { self.checkout(&key) } else { None };
+        let program = match cached {
+            Some(program) => program,
+            None => self.build(form, &Purpose::Trace(request.capture.clone()), &request.interventions)?,
+        };
+        let ids: Vec<u32> = request.ids.iter().map(|id| id.0).collect();
+        program.write_tokens(self.gpu(), &ids)?;
+        self.write_objective(&program, &objective)?;
+        program.run(self.gpu())?;
+        Ok(Trace::new(self.clone(), program, reusable.then_some(key), objective, request.ids.clone()))
+    }
+
+    /// Runs a forward pass and returns the logits after the last token, `[V]`.
+    pub fn logits(&self, ids: &[TokenId], interventions: &Interventions) -> Result<Vec<f32>, ModelError> {
+        let program = self.prefill(ids, interventions)?;
+        let logits = self.read_logits(&program)?;
+        if interventions.is_empty() {
+            self.checkin(ProgramKey { form: program.form, kept: None }, program);
+        }
+        Ok(logits)
+    }
+
+    /// A forward pass over a prompt, submitted; its logits are those of the last position.
+    pub(crate) fn prefill(
+        &self,
+        ids: &[TokenId],
+        interventions: &Interventions,
+    ) -> Result<Program, ModelError> {
+        // The checks are those of a trace; any target will do.
+        let probe = TraceRequest::new(ids.to_vec(), Objective::Target(TokenId(0)));
+        probe.interventions(interventions.clone()).resolve(self.config())?;
+        let form = Form {
+            batch: 1,
+            context: ids.len(),
+            loss: LossKind::None,
+            first_position: ids.len() - 1,
+            positions: 1,
+        };
+        let cached =
+            if interventions.is_empty() { self.checkout(&ProgramKey { form, kept: None }) } else { None };
+        let program = match cached {
+            Some(program) => program,
+            None => self.build(form, &Purpose::Forward, interventions)?,
+        };
+        let ids: Vec<u32> = ids.iter().map(|id| id.0).collect();
+        program.write_tokens(self.gpu(), &ids)?;
+        program.run(self.gpu())?;
+        Ok(program)
+    }
+
+    pub(crate) fn read_logits(&self, program: &Program) -> Result<Vec<f32>, ModelError> {
+        let pieces: Vec<_> = program.head.logits.iter().collect();
+        let mut logits = Vec::with_capacity(self.config().vocab_size);
+        for piece in self.gpu().read_many(&pieces)? {
+            if let retrograd_gpu::HostData::F32(values) = piece {
+                logits.extend(values);
+            }
+        }
+        Ok(logits)
+    }
+
+    fn build(
+        &self,
+        form: Form,
+        purpose: &Purpose,
+        interventions: &Interventions,
+    ) -> Result<Program, ModelError> {
+        Program::build(self.gpu(), self.config(), &self.0.parameters, form, purpose, interventions)
+    }
+
+    fn write_objective(&self, program: &Program, objective: &ResolvedObjective) -> Result<(), ModelError> {
+        let vocab = self.config().vocab_size;
+        match &objective.objective {
+            Objective::Delta { delta, .. } => program.write_delta(self.gpu(), vocab, delta),
+            Objective::LogitDifference { token, minus } => {
+                let mut delta = vec![0.0; vocab];
+                delta[minus.0 as usize] += 1.0;
+                delta[token.0 as usize] -= 1.0;
+                program.write_delta(self.gpu(), vocab, &delta)
+            }
+            _ => {
+                let targets: Vec<u32> = objective.targets.iter().map(|id| id.0).collect();
+                program.write_targets(self.gpu(), &targets)
+            }
+        }
+    }
+
+    fn checkout(&self, key: &ProgramKey) -> Option<Program> {
+        let mut programs = self.0.programs.lock().unwrap_or_else(|e| e.into_inner());
+        let at = programs.iter().position(|(have, _)| have == key)?;
+        Some(programs.remove(at).1)
+    }
+
+    pub(crate) fn checkin(&self, key: ProgramKey, program: Program) {
+        let mut programs = self.0.programs.lock().unwrap_or_else(|e| e.into_inner());
+        if programs.len() == CACHED_PROGRAMS {
+            programs.remove(0);
+        }
+        programs.push((key, program));
+    }
+}
+
+fn loss_kind(objective: &ResolvedObjective) -> LossKind {
+    match objective.objective {
+        Objective::LogitDifference { .. } | Objective::Delta { .. } => LossKind::Linear,
+        _ => LossKind::CrossEntropy,
+    }
+}
+
+fn kept_sites(capture: &Capture, config: &Config) -> Vec<retrograd_formats::Site> {
+    retrograd_formats::Site::all(config.n_layer).into_iter().filter(|site| capture.keeps(*site)).collect()
+}

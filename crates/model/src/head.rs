@@ -1,0 +1,216 @@
+//! The final norm, the logits and the loss, forward and backward.
+//!
+//! ```text
+//! x = ln_f(r) at the P positions that carry loss        δ_logits = (softmax(logits) − onehot)/P
+//! logits = x·Eᵀ   (E: wte, or lm_head where untied)     ∂x = δ_logits·E
+//! L = mean −log softmax(logits)[target]                 δ = LNᵇ(∂x), 0 at every other position
+//! ```
+//!
+//! The vocabulary comes in ranges: (P, V) logits and E are bound piece by piece.
+
+use crate::ModelError;
+use crate::parameters::Norm;
+use retrograd_gpu::ops::{self, Gemm, Matrix, VocabRange};
+use retrograd_gpu::{Gpu, Recorder, Tensor};
+
+/// How the loss is formed from the logits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum LossKind {
+    /// Mean cross-entropy with targets; δ_logits is computed.
+    CrossEntropy,
+    /// L = Σ δ ⊙ logits with a given δ_logits.
+    Linear,
+    /// No loss: logits only.
+    None,
+}
+
+/// Tensors of the head. Ranges of the vocabulary run in parallel in `pieces`, `logits` and `delta`.
+#[derive(Clone, Debug)]
+pub(crate) struct Head {
+    pub(crate) kind: LossKind,
+    pub(crate) first_position: usize, // row of r where the P rows begin
+    pub(crate) pieces: Vec<Piece>,
+    pub(crate) normed: Tensor,            // x (P, D)
+    pub(crate) stats: Tensor,             // μ, 1/σ (P, 2)
+    pub(crate) logits: Vec<Tensor>,       // (P, piece)
+    pub(crate) targets: Tensor,           // (P) u32
+    pub(crate) loss: Tensor,              // (1)
+    pub(crate) delta: Vec<Tensor>,        // δ_logits (P, piece); empty without a loss
+    pub(crate) d_normed: Tensor,          // ∂x (P, D)
+    pub(crate) ln_f_grad: Option<Tensor>, // ∂γ, ∂β (2, D)
+}
+
+/// Rows of one range of the unembedding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Piece {
+    pub(crate) range: usize,
+    pub(crate) first_row: usize,
+    pub(crate) count: usize,
+}
+
+impl Piece {
+    fn rows<'a>(&self, ranges: &'a [VocabRange]) -> Matrix<'a> {
+        Matrix::of(&ranges[self.range].rows).rows(self.first_row, self.count)
+    }
+}
+
+/// Cuts the ranges of an unembedding so that P rows of logits of each piece can be bound.
+fn cut(gpu: &Gpu, ranges: &[VocabRange], positions: usize) -> Vec<Piece> {
+    let capabilities = gpu.capabilities();
+    let most =
+        (capabilities.max_binding.min(capabilities.max_buffer) / (4 * positions as u64)).max(1) as usize;
+    // Multiples of 4 keep vector loads possible within a range.
+    let most = if most >= 4 { most / 4 * 4 } else { most };
+    let mut pieces = Vec::new();
+    for (range, vocab) in ranges.iter().enumerate() {
+        for first_row in (0..vocab.count()).step_by(most) {
+            pieces.push(Piece { range, first_row, count: most.min(vocab.count() - first_row) });
+        }
+    }
+    pieces
+}
+
+impl Head {
+    pub(crate) fn new(
+        gpu: &Gpu,
+        ranges: &[VocabRange],
+        width: usize,
+        kind: LossKind,
+        (first_position, positions): (usize, usize),
+        norm_gradient: bool,
+    ) -> Result<Head, ModelError> {
+        let pieces = cut(gpu, ranges, positions);
+        let per_piece = || -> Result<Vec<Tensor>, ModelError> {
+            pieces.iter().map(|piece| Ok(gpu.tensor([positions, piece.count])?)).collect()
+        };
+        Ok(Head {
+            kind,
+            first_position,
+            normed: gpu.tensor([positions, width])?,
+            stats: gpu.tensor([positions, 2])?,
+            logits: per_piece()?,
+            targets: gpu.allocate([positions].into(), retrograd_gpu::Dtype::U32)?,
+            loss: gpu.tensor([1])?,
+            delta: if kind == LossKind::None { Vec::new() } else { per_piece()? },
+            d_normed: gpu.tensor([positions, width])?,
+            ln_f_grad: if norm_gradient { Some(gpu.tensor([2, width])?) } else { None },
+            pieces,
+        })
+    }
+
+    /// P
+    pub(crate) fn positions(&self) -> usize {
+        self.targets.len()
+    }
+
+    /// Records ln_f, logits and loss. `resid` is the last block's output, (N, D).
+    pub(crate) fn forward(
+        &self,
+        recorder: &mut Recorder,
+        ln_f: &Norm,
+        ranges: &[VocabRange],
+        epsilon: f32,
+        resid: &Tensor,
+    ) -> Result<(), ModelError> {
+        // x = ln_f(r)
+        ops::layer_norm(
+            recorder,
+            ops::LayerNorm {
+                x: resid,
+                x_row: self.first_position,
+                gamma: &ln_f.gamma,
+                beta: &ln_f.beta,
+                epsilon,
+                y: &self.normed,
+                stats: &self.stats,
+            },
+        )?;
+        // logits = x·Eᵀ
+        for (piece, logits) in self.pieces.iter().zip(&self.logits) {
+            ops::gemm(recorder, Gemm::nt(&self.normed, piece.rows(ranges), logits))?;
+        }
+        // L and δ_logits
+        match self.kind {
+            LossKind::None => {}
+            LossKind::CrossEntropy => ops::cross_entropy(
+                recorder,
+                ops::CrossEntropy {
+                    logits: &self.logits,
+                    targets: &self.targets,
+                    delta: &self.delta,
+                    loss: &self.loss,
+                },
+            )?,
+            LossKind::Linear => {
+                let parts = recorder.gpu().tensor([self.pieces.len()])?;
+                for (out_index, (logits, delta)) in self.logits.iter().zip(&self.delta).enumerate() {
+                    ops::weighted_sum(
+                        recorder,
+                        ops::WeightedSum { a: logits, b: Some(delta), scale: 1.0, out: &parts, out_index },
+                    )?;
+                }
+                ops::weighted_sum(
+                    recorder,
+                    ops::WeightedSum { a: &parts, b: None, scale: 1.0, out: &self.loss, out_index: 0 },
+                )?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Records ∂x and δ (N, D) from δ_logits.
+    pub(crate) fn backward(
+        &self,
+        recorder: &mut Recorder,
+        ln_f: &Norm,
+        ranges: &[VocabRange],
+        resid: &Tensor,
+        d_resid: &Tensor,
+    ) -> Result<(), ModelError> {
+        // ∂x = δ_logits·E, summed over the pieces
+        for (index, (piece, delta)) in self.pieces.iter().zip(&self.delta).enumerate() {
+            ops::gemm(recorder, Gemm::nn(delta, piece.rows(ranges), &self.d_normed).accumulate(index > 0))?;
+        }
+        // δ = LNᵇ(∂x)
+        if self.positions() < d_resid.shape().rows() {
+            recorder.clear(d_resid);
+        }
+        ops::layer_norm_backward(
+            recorder,
+            ops::LayerNormBackward {
+                dy: &self.d_normed,
+                x: resid,
+                x_row: self.first_position,
+                gamma: &ln_f.gamma,
+                stats: &self.stats,
+                upstream: None,
+                dx: d_resid,
+            },
+        )?;
+        if let Some(d_gamma_beta) = &self.ln_f_grad {
+            ops::layer_norm_grad(
+                recorder,
+                ops::LayerNormGrad {
+                    dy: &self.d_normed,
+                    x: resid,
+                    x_row: self.first_position,
+                    stats: &self.stats,
+                    d_gamma_beta,
+                },
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Records ∂E = δ_logitsᵀ·x into ranges that match the unembedding's.
+    pub(crate) fn unembedding_gradient(
+        &self,
+        recorder: &mut Recorder,
+        gradient: &[VocabRange],
+    ) -> Result<(), ModelError> {
+        for (piece, delta) in self.pieces.iter().zip(&self.delta) {
+            ops::gemm(recorder, Gemm::tn(delta, &self.normed, piece.rows(gradient)))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,270 @@
+//! A GPT-2's weights on the device.
+
+use crate::ModelError;
+use retrograd_formats::{Config, Weights};
+use retrograd_gpu::ops::VocabRange;
+use retrograd_gpu::{Gpu, Tensor};
+
+/// Element type in which the matrices (linear layers and token embedding) lie on the device.
+/// Biases, norms, positions and all activations are f32 either way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Precision {
+    /// 32-bit matrices.
+    #[default]
+    F32,
+    /// 16-bit matrices: half the memory; weights stored wider are rounded to nearest.
+    F16,
+}
+
+impl std::str::FromStr for Precision {
+    type Err = String;
+    fn from_str(name: &str) -> Result<Self, String> {
+        match name {
+            "f32" => Ok(Precision::F32),
+            "f16" => Ok(Precision::F16),
+            _ => Err(format!("'{name}' is not a precision; choose f32 or f16")),
+        }
+    }
+}
+
+/// γ and β of a layer norm, `[D]` each.
+#[derive(Clone, Debug)]
+pub(crate) struct Norm {
+    pub(crate) gamma: Tensor,
+    pub(crate) beta: Tensor,
+}
+
+/// W `[in, out]` and b `[out]` of a linear layer.
+#[derive(Clone, Debug)]
+pub(crate) struct Linear {
+    pub(crate) weight: Tensor,
+    pub(crate) bias: Tensor,
+}
+
+/// One block.
+#[derive(Clone, Debug)]
+pub(crate) struct Block {
+    pub(crate) ln_1: Norm,
+    pub(crate) c_attn: Linear,    // (D, 3D)
+    pub(crate) attn_proj: Linear, // (D, D)
+    pub(crate) ln_2: Norm,
+    pub(crate) c_fc: Linear,     // (D, I)
+    pub(crate) mlp_proj: Linear, // (I, D)
+}
+
+/// A whole model.
+#[derive(Clone, Debug)]
+pub(crate) struct Parameters {
+    pub(crate) wte: Vec<VocabRange>, // (V, D), in ranges of rows
+    pub(crate) wpe: Tensor,          // (n_positions, D)
+    pub(crate) blocks: Vec<Block>,
+    pub(crate) ln_f: Norm,
+    pub(crate) untied_head: Option<Vec<VocabRange>>, // (V, D)
+}
+
+/// Rows of a vocabulary range at most: keeps the loops over a row of logits below what drivers allow.
+const MAX_RANGE_ROWS: usize = 1 << 16;
+
+impl Parameters {
+    /// Bytes the weights take on the device.
+    pub(crate) fn bytes(config: &Config, untied: bool, precision: Precision) -> u64 {
+        Weights::parameter_names(config, untied)
+            .iter()
+            .map(|name| {
+                let shape = Weights::parameter_shape(config, name);
+                let elements = shape.iter().product::<usize>() as u64;
+                if precision == Precision::F16 && is_matrix(name) { 2 * elements } else { 4 * elements }
+            })
+            .sum()
+    }
+
+    /// Uploads every weight; each is checked for NaN and infinity on the way.
+    pub(crate) fn load(
+        gpu: &Gpu,
+        config: &Config,
+        weights: &Weights,
+        precision: Precision,
+    ) -> Result<Self, ModelError> {
+        let loader = Loader { gpu, config, weights, precision };
+        let blocks = (0..config.n_layer)
+            .map(|layer| {
+                let at = |name: &str| format!("transformer.h.{layer}.{name}");
+                Ok(Block {
+                    ln_1: loader.norm(&at("ln_1"))?,
+                    c_attn: loader.linear(&at("attn.c_attn"))?,
+                    attn_proj: loader.linear(&at("attn.c_proj"))?,
+                    ln_2: loader.norm(&at("ln_2"))?,
+                    c_fc: loader.linear(&at("mlp.c_fc"))?,
+                    mlp_proj: loader.linear(&at("mlp.c_proj"))?,
+                })
+            })
+            .collect::<Result<_, ModelError>>()?;
+        let untied_head =
+            if weights.untied_head() { Some(loader.vocabulary("lm_head.weight")?) } else { None };
+        Ok(Parameters {
+            wte: loader.vocabulary("transformer.wte.weight")?,
+            wpe: loader.tensor("transformer.wpe.weight")?,
+            blocks,
+            ln_f: loader.norm("transformer.ln_f")?,
+            untied_head,
+        })
+    }
+
+    /// The unembedding: the token embedding, unless the model has a matrix of its own.
+    pub(crate) fn head(&self) -> &[VocabRange] {
+        self.untied_head.as_deref().unwrap_or(&self.wte)
+    }
+
+    /// Every tensor with its canonical HF name; vocabulary matrices appear once per range.
+    pub(crate) fn named(&self) -> Vec<(String, &Tensor)> {
+        let mut named = Vec::new();
+        for range in &self.wte {
+            named.push(("transformer.wte.weight".to_owned(), &range.rows));
+        }
+        named.push(("transformer.wpe.weight".to_owned(), &self.wpe));
+        for (layer, block) in self.blocks.iter().enumerate() {
+            let mut add = |name: &str, tensor| named.push((format!("transformer.h.{layer}.{name}"), tensor));
+            add("ln_1.weight", &block.ln_1.gamma);
+            add("ln_1.bias", &block.ln_1.beta);
+            add("attn.c_attn.weight", &block.c_attn.weight);
+            add("attn.c_attn.bias", &block.c_attn.bias);
+            add("attn.c_proj.weight", &block.attn_proj.weight);
+            add("attn.c_proj.bias", &block.attn_proj.bias);
+            add("ln_2.weight", &block.ln_2.gamma);
+            add("ln_2.bias", &block.ln_2.beta);
+            add("mlp.c_fc.weight", &block.c_fc.weight);
+            add("mlp.c_fc.bias", &block.c_fc.bias);
+            add("mlp.c_proj.weight", &block.mlp_proj.weight);
+            add("mlp.c_proj.bias", &block.mlp_proj.bias);
+        }
+        named.push(("transformer.ln_f.weight".to_owned(), &self.ln_f.gamma));
+        named.push(("transformer.ln_f.bias".to_owned(), &self.ln_f.beta));
+        for range in self.untied_head.iter().flatten() {
+            named.push(("lm_head.weight".to_owned(), &range.rows));
+        }
+        named
+    }
+
+    /// Tensors of the same shapes with unspecified elements: for gradients and moments.
+    pub(crate) fn like(&self, gpu: &Gpu) -> Result<Self, ModelError> {
+        let norm = |n: &Norm| -> Result<Norm, ModelError> {
+            Ok(Norm { gamma: similar(gpu, &n.gamma)?, beta: similar(gpu, &n.beta)? })
+        };
+        let linear = |l: &Linear| -> Result<Linear, ModelError> {
+            Ok(Linear { weight: similar(gpu, &l.weight)?, bias: similar(gpu, &l.bias)? })
+        };
+        let vocabulary = |ranges: &[VocabRange]| -> Result<Vec<VocabRange>, ModelError> {
+            ranges
+                .iter()
+                .map(|range| Ok(VocabRange { first: range.first, rows: similar(gpu, &range.rows)? }))
+                .collect()
+        };
+        Ok(Parameters {
+            wte: vocabulary(&self.wte)?,
+            wpe: similar(gpu, &self.wpe)?,
+            blocks: self
+                .blocks
+                .iter()
+                .map(|b| {
+                    Ok(Block {
+                        ln_1: norm(&b.ln_1)?,
+                        c_attn: linear(&b.c_attn)?,
+                        attn_proj: linear(&b.attn_proj)?,
+                        ln_2: norm(&b.ln_2)?,
+                        c_fc: linear(&b.c_fc)?,
+                        mlp_proj: linear(&b.mlp_proj)?,
+                    })
+                })
+                .collect::<Result<_, ModelError>>()?,
+            ln_f: norm(&self.ln_f)?,
+            untied_head: self.untied_head.as_deref().map(vocabulary).transpose()?,
+        })
+    }
+}
+
+fn similar(gpu: &Gpu, tensor: &Tensor) -> Result<Tensor, ModelError> {
+    Ok(gpu.allocate(tensor.shape(), retrograd_gpu::Dtype::F32)?)
+}
+
+/// Whether a parameter is stored in the chosen precision.
+fn is_matrix(name: &str) -> bool {
+    name == "transformer.wte.weight"
+        || name == "lm_head.weight"
+        || ["c_attn.weight", "c_proj.weight", "c_fc.weight"].iter().any(|suffix| name.ends_with(suffix))
+}
+
+struct Loader<'a> {
+    gpu: &'a Gpu,
+    config: &'a Config,
+    weights: &'a Weights,
+    precision: Precision,
+}
+
+impl Loader<'_> {
+    fn norm(&self, path: &str) -> Result<Norm, ModelError> {
+        Ok(Norm {
+            gamma: self.tensor(&format!("{path}.weight"))?,
+            beta: self.tensor(&format!("{path}.bias"))?,
+        })
+    }
+
+    fn linear(&self, path: &str) -> Result<Linear, ModelError> {
+        Ok(Linear {
+            weight: self.tensor(&format!("{path}.weight"))?,
+            bias: self.tensor(&format!("{path}.bias"))?,
+        })
+    }
+
+    fn tensor(&self, name: &str) -> Result<Tensor, ModelError> {
+        let view = self.weights.get(name)?;
+        let shape = match view.shape[..] {
+            [a] => [a].into(),
+            [a, b] => [a, b].into(),
+            _ => return Err(ModelError::invalid(name, format!("has {} dimensions", view.shape.len()))),
+        };
+        let tensor = if self.precision == Precision::F16 && is_matrix(name) {
+            let tensor = self.gpu.allocate(shape, retrograd_gpu::Dtype::F16)?;
+            self.gpu.write_f16(&tensor, &view.to_f16_bits()?)?;
+            tensor
+        } else {
+            let tensor = self.gpu.allocate(shape, retrograd_gpu::Dtype::F32)?;
+            self.gpu.write(&tensor, &view.to_f32()?)?;
+            tensor
+        };
+        Ok(tensor)
+    }
+
+    /// A `[V, D]` matrix in as few ranges of rows as the device can bind.
+    fn vocabulary(&self, name: &str) -> Result<Vec<VocabRange>, ModelError> {
+        let view = self.weights.get(name)?;
+        let (vocab, width) = (self.config.vocab_size, self.config.n_embd);
+        let f16 = self.precision == Precision::F16;
+        let row_bytes = width as u64 * if f16 { 2 } else { 4 };
+        let capabilities = self.gpu.capabilities();
+        let fit = (capabilities.max_binding.min(capabilities.max_buffer) / row_bytes) as usize;
+        let count = vocab.div_ceil(vocab.div_ceil(fit.clamp(1, MAX_RANGE_ROWS)));
+        if f16 {
+            let bits = view.to_f16_bits()?;
+            self.ranges(count, |rows| {
+                Ok(self.gpu.upload_f16([rows.len(), width], &bits[rows.start * width..rows.end * width])?)
+            })
+        } else {
+            let values = view.to_f32()?;
+            self.ranges(count, |rows| {
+                Ok(self.gpu.upload([rows.len(), width], &values[rows.start * width..rows.end * width])?)
+            })
+        }
+    }
+
+    fn ranges(
+        &self,
+        count: usize,
+        upload: impl Fn(std::ops::Range<usize>) -> Result<Tensor, ModelError>,
+    ) -> Result<Vec<VocabRange>, ModelError> {
+        let vocab = self.config.vocab_size;
+        (0..vocab)
+            .step_by(count)
+            .map(|first| Ok(VocabRange { first, rows: upload(first..(first + count).min(vocab))? }))
+            .collect()
+    }
+}

@@ -1,0 +1,143 @@
+//! A finished pass on the device, read where it is asked.
+
+use crate::ModelError;
+use crate::gpt2::{Gpt2, ProgramKey};
+use crate::program::{Program, Source};
+use retrograd_formats::{HostTensor, RequestError, ResolvedObjective, Site, TokenId, TraceMeta, TraceRead};
+use retrograd_gpu::{HostData, Tensor};
+
+/// One forward and one backward pass. Its tensors lie on the device until
+/// [`read`](TraceRead::read) or [`read_all`](TraceRead::read_all) copies them; when it is dropped, the
+/// memory serves the next trace of that shape.
+pub struct Trace {
+    model: Gpt2,
+    // `None` only while dropping.
+    program: Option<Program>,
+    key: Option<ProgramKey>,
+    meta: TraceMeta,
+    sites: Vec<Site>,
+}
+
+impl Trace {
+    pub(crate) fn new(
+        model: Gpt2,
+        program: Program,
+        key: Option<ProgramKey>,
+        objective: ResolvedObjective,
+        ids: Vec<TokenId>,
+    ) -> Trace {
+        let adapter = model.gpu().adapter();
+        let meta = TraceMeta {
+            model: model.name().to_owned(),
+            prompt: model.tokenizer().map(|tokenizer| tokenizer.decode(&ids)),
+            ids,
+            objective,
+            adapter: adapter.name.clone(),
+            driver: format!("{} {}", adapter.driver, adapter.driver_info).trim().to_owned(),
+            config: model.config().clone(),
+        };
+        let sites = Site::all(meta.config.n_layer)
+            .into_iter()
+            .filter(|site| *site == Site::Tokens || program.source(*site).is_some())
+            .collect();
+        Trace { model, program: Some(program), key, meta, sites }
+    }
+
+    /// Records the prompt's text as the user gave it.
+    pub fn with_prompt(mut self, prompt: impl Into<String>) -> Trace {
+        self.meta.prompt = Some(prompt.into());
+        self
+    }
+
+    /// Time of each kernel of the pass, run once more with a clock; `None` where the adapter has none.
+    pub fn kernel_times(&self) -> Result<Option<Vec<retrograd_gpu::KernelTime>>, ModelError> {
+        match &self.program {
+            Some(program) => Ok(self.model.gpu().run_timed(program.pass())?),
+            None => Ok(None),
+        }
+    }
+
+    /// Kernel dispatches of the pass.
+    pub fn dispatches(&self) -> usize {
+        self.program.as_ref().map_or(0, |program| program.pass().dispatches())
+    }
+
+    fn source(&self, site: Site) -> Result<Option<&Source>, RequestError> {
+        if site == Site::Tokens {
+            return Ok(None);
+        }
+        let source = self.program.as_ref().and_then(|program| program.source(site));
+        source.map(Some).ok_or_else(|| {
+            RequestError::invalid(site.to_string(), "was not captured: widen --layers or --sites")
+        })
+    }
+}
+
+impl TraceRead for Trace {
+    fn meta(&self) -> &TraceMeta {
+        &self.meta
+    }
+
+    fn sites(&self) -> Vec<Site> {
+        self.sites.clone()
+    }
+
+    fn read_all(&self, sites: &[Site]) -> Result<Vec<HostTensor>, RequestError> {
+        let sources = sites.iter().map(|site| self.source(*site)).collect::<Result<Vec<_>, _>>()?;
+        let tensors: Vec<&Tensor> = sources
+            .iter()
+            .flatten()
+            .flat_map(|source| match source {
+                Source::Whole(tensor) | Source::Row(tensor, _) => std::slice::from_ref(tensor),
+                Source::Columns(pieces) => pieces.as_slice(),
+            })
+            .collect();
+        let read = self.model.gpu().read_many(&tensors);
+        let mut data = read
+            .map_err(|error| RequestError::invalid("reading the trace", error.to_string()))?
+            .into_iter()
+            .map(|data| match data {
+                HostData::F32(values) => values,
+                HostData::U32(_) => Vec::new(),
+            });
+        let (tokens, positions) = (self.meta.ids.len(), self.meta.objective.count);
+        let host = sites.iter().zip(sources).map(|(site, source)| {
+            let shape = site.shape(&self.meta.config, tokens, positions);
+            let mut next = || data.next().unwrap_or_default();
+            match source {
+                None => HostTensor::u32(shape, self.meta.ids.iter().map(|id| id.0).collect()),
+                Some(Source::Whole(_)) => HostTensor::f32(shape, next()),
+                Some(Source::Row(_, row)) => {
+                    let width = shape[0];
+                    HostTensor::f32(shape, next()[row * width..(row + 1) * width].to_vec())
+                }
+                Some(Source::Columns(pieces)) if pieces.len() == 1 => HostTensor::f32(shape, next()),
+                Some(Source::Columns(pieces)) => {
+                    let blocks: Vec<Vec<f32>> = pieces.iter().map(|_| next()).collect();
+                    HostTensor::f32(shape, side_by_side(&blocks, positions))
+                }
+            }
+        });
+        Ok(host.collect())
+    }
+}
+
+/// Column blocks of a matrix with `rows` rows, joined.
+fn side_by_side(blocks: &[Vec<f32>], rows: usize) -> Vec<f32> {
+    let mut joined = Vec::with_capacity(blocks.iter().map(Vec::len).sum());
+    for row in 0..rows {
+        for block in blocks {
+            let width = block.len() / rows;
+            joined.extend_from_slice(&block[row * width..(row + 1) * width]);
+        }
+    }
+    joined
+}
+
+impl Drop for Trace {
+    fn drop(&mut self) {
+        if let (Some(key), Some(program)) = (self.key.take(), self.program.take()) {
+            self.model.checkin(key, program);
+        }
+    }
+}
