@@ -87,7 +87,7 @@ pub(crate) struct BlockForward {
     pub r: Vec<f64>,
     /// u (T, D) and the statistics of LN1
     pub u: LayerNorm,
-    /// [q k v] (T, 3D)
+    /// `[q k v]` (T, 3D)
     pub qkv: Vec<f64>,
     /// A (H, T, T) before any patch, and concat(o) (T, D)
     pub attention: Attention,
@@ -114,7 +114,7 @@ pub(crate) struct BlockBackward {
     pub ln_2: LayerNormGrad,
     /// δ′ (T, D)
     pub delta_mid: Vec<f64>,
-    /// R (H, T, T) and [∂q ∂k ∂v] (T, 3D)
+    /// R (H, T, T) and `[∂q ∂k ∂v]` (T, 3D)
     pub attention: AttentionGrad,
     /// ∂γ and ∂β of LN1 (D)
     pub ln_1: LayerNormGrad,

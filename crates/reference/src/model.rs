@@ -119,7 +119,7 @@ impl ReferenceModel {
         self.parameters.tensors_mut()
     }
 
-    /// The logits of all positions, [T, V].
+    /// The logits of all positions, `[T, V]`.
     ///
     /// # Errors
     /// When there are no tokens, too many, or one outside the vocabulary.

@@ -5,16 +5,16 @@ use super::{causal_softmax, matmul, matmul_nt, matmul_tn};
 /// What [`attention`] returns.
 #[derive(Clone, Debug)]
 pub struct Attention {
-    /// A [h, t, t]: the softmax of the scaled, causal scores, before any patch.
+    /// A `[h, t, t]`: the softmax of the scaled, causal scores, before any patch.
     pub pattern: Vec<f64>,
-    /// o [t, d]: the heads' outputs side by side.
+    /// o `[t, d]`: the heads' outputs side by side.
     pub out: Vec<f64>,
 }
 
 /// `S_h = q_h·k_hᵀ/√d_h` (causal), `A_h = softmax(S_h)`, `A'_h = A_h + α·M_h`, `o_h = A'_h·v_h`.
 ///
-/// `qkv` is [t, 3d]: q, k and v side by side, each `h` heads of `d/h` columns. `patch` is
-/// (M [h, t, t], α); without one A' = A. The patched pattern is not renormalised, and of M only
+/// `qkv` is `[t, 3d]`: q, k and v side by side, each `h` heads of `d/h` columns. `patch` is
+/// (M `[h, t, t]`, α); without one A' = A. The patched pattern is not renormalised, and of M only
 /// what stands on and below the diagonal counts.
 pub fn attention(qkv: &[f64], t: usize, d: usize, h: usize, patch: Option<(&[f64], f64)>) -> Attention {
     let (q, k, v) = split_qkv(qkv, t, d, h); // (h, t, d/h) each
@@ -33,9 +33,9 @@ pub fn attention(qkv: &[f64], t: usize, d: usize, h: usize, patch: Option<(&[f64
 /// What [`attention_backward`] returns.
 #[derive(Clone, Debug)]
 pub struct AttentionGrad {
-    /// R [h, t, t]: ∂L/∂(q·kᵀ), Reversed Attention; exactly 0 above the diagonal.
+    /// R `[h, t, t]`: ∂L/∂(q·kᵀ), Reversed Attention; exactly 0 above the diagonal.
     pub reversed: Vec<f64>,
-    /// [∂q ∂k ∂v] [t, 3d]
+    /// `[∂q ∂k ∂v]` `[t, 3d]`
     pub d_qkv: Vec<f64>,
 }
 
@@ -53,8 +53,8 @@ pub struct AttentionGrad {
 ///
 /// Without a patch `Σ_j A_ij E_ij = ∂o_i·o_i`; with one it is not, because o contains α·M·v.
 ///
-/// `qkv` is [t, 3d], `pattern` is [h, t, t] as [`attention`] returned it, `patch` the one given
-/// there, `d_out` is ∂L/∂o [t, d].
+/// `qkv` is `[t, 3d]`, `pattern` is `[h, t, t]` as [`attention`] returned it, `patch` the one given
+/// there, `d_out` is ∂L/∂o `[t, d]`.
 pub fn attention_backward(
     qkv: &[f64],
     pattern: &[f64],
@@ -87,7 +87,7 @@ pub fn attention_backward(
     AttentionGrad { reversed, d_qkv }
 }
 
-/// `R = A ⊙ (E − rowsum(A ⊙ E))·scale` for one head; `a` and `e` are [t, t]. Above the diagonal,
+/// `R = A ⊙ (E − rowsum(A ⊙ E))·scale` for one head; `a` and `e` are `[t, t]`. Above the diagonal,
 /// where A is 0 and E need not be, R is a written 0 and not a product.
 fn reversed_attention(a: &[f64], e: &[f64], t: usize, scale: f64) -> Vec<f64> {
     let mut r = vec![0.0; t * t]; // (t, t)
@@ -101,7 +101,7 @@ fn reversed_attention(a: &[f64], e: &[f64], t: usize, scale: f64) -> Vec<f64> {
     r
 }
 
-/// `A' = A + α·M` on and below the diagonal, 0 above it; `pattern` and M are [h, t, t]. Without a
+/// `A' = A + α·M` on and below the diagonal, 0 above it; `pattern` and M are `[h, t, t]`. Without a
 /// patch, A.
 pub fn patched_pattern(pattern: &[f64], patch: Option<(&[f64], f64)>, h: usize, t: usize) -> Vec<f64> {
     let mut patched = pattern.to_vec(); // (h, t, t)
@@ -141,7 +141,7 @@ fn split_qkv(qkv: &[f64], t: usize, d: usize, h: usize) -> (Vec<f64>, Vec<f64>, 
     (part(0), part(1), part(2))
 }
 
-/// From `x` [t, width], the `h` groups of `d_head` columns that start at `first`: [h, t, d_head].
+/// From `x` `[t, width]`, the `h` groups of `d_head` columns that start at `first`: `[h, t, d_head]`.
 fn columns(x: &[f64], t: usize, width: usize, first: usize, h: usize, d_head: usize) -> Vec<f64> {
     let mut out = Vec::with_capacity(h * t * d_head);
     for i in 0..h {
@@ -152,7 +152,7 @@ fn columns(x: &[f64], t: usize, width: usize, first: usize, h: usize, d_head: us
     out
 }
 
-/// The part of `x` [h, …] that belongs to head `i`.
+/// The part of `x` `[h, …]` that belongs to head `i`.
 fn head(x: &[f64], i: usize, h: usize) -> &[f64] {
     let size = x.len() / h;
     &x[i * size..][..size]

@@ -7,13 +7,13 @@ use super::{log_sum_exp, softmax};
 pub struct CrossEntropy {
     /// The mean loss over the positions, in nats.
     pub loss: f64,
-    /// ∂loss/∂logits [p, v]
+    /// ∂loss/∂logits `[p, v]`
     pub delta: Vec<f64>,
 }
 
 /// `loss = mean_i(−log softmax(logits_i)[target_i])`, `δ_i = (softmax(logits_i) − onehot(target_i))/p`.
 ///
-/// `logits` is [p, v], `targets` is [p].
+/// `logits` is `[p, v]`, `targets` is `[p]`.
 pub fn cross_entropy(logits: &[f64], targets: &[u32], p: usize, v: usize) -> CrossEntropy {
     assert_eq!((logits.len(), targets.len()), (p * v, p), "cross_entropy: [{p}, {v}]");
     let n = p as f64;

@@ -1,13 +1,13 @@
 //! Token and position embeddings.
 
-/// `r_i = wte[token_i] + wpe[i]`: `tokens` is [t], `wte` is [vocabulary, d], `wpe` is
-/// [positions, d], the result [t, d].
+/// `r_i = wte[token_i] + wpe[i]`: `tokens` is `[t]`, `wte` is `[vocabulary, d]`, `wpe` is
+/// `[positions, d]`, the result `[t, d]`.
 pub fn embedding(tokens: &[u32], wte: &[f64], wpe: &[f64], d: usize) -> Vec<f64> {
     embedding_batch(tokens, wte, wpe, d, tokens.len())
 }
 
 /// `r_i = wte[token_i] + wpe[i mod context]`: several sequences of `context` tokens, one after the
-/// other; `tokens` is [b·context], the result [b·context, d].
+/// other; `tokens` is `[b·context]`, the result `[b·context, d]`.
 pub fn embedding_batch(tokens: &[u32], wte: &[f64], wpe: &[f64], d: usize, context: usize) -> Vec<f64> {
     let mut out = Vec::with_capacity(tokens.len() * d);
     for (row, &token) in tokens.iter().enumerate() {
@@ -18,8 +18,8 @@ pub fn embedding_batch(tokens: &[u32], wte: &[f64], wpe: &[f64], d: usize, conte
     out
 }
 
-/// `∂wte[w] = Σ_{i: token_i = w} δ_i`, `∂wpe[i] = δ_i`: `delta` is [t, d]; returns
-/// (∂wte [vocab, d], ∂wpe [n_positions, d]).
+/// `∂wte[w] = Σ_{i: token_i = w} δ_i`, `∂wpe[i] = δ_i`: `delta` is `[t, d]`; returns
+/// (∂wte `[vocab, d]`, ∂wpe `[n_positions, d]`).
 pub fn embedding_backward(
     tokens: &[u32],
     delta: &[f64],
@@ -31,7 +31,7 @@ pub fn embedding_backward(
 }
 
 /// `∂wte[w] = Σ_{i: token_i = w} δ_i`, `∂wpe[s] = Σ_{i: i mod context = s} δ_i`: `delta` is
-/// [b·context, d]; returns (∂wte [vocab, d], ∂wpe [n_positions, d]).
+/// `[b·context, d]`; returns (∂wte `[vocab, d]`, ∂wpe `[n_positions, d]`).
 pub fn embedding_batch_backward(
     tokens: &[u32],
     delta: &[f64],

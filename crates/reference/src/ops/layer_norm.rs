@@ -3,17 +3,17 @@
 /// What [`layer_norm`] returns.
 #[derive(Clone, Debug)]
 pub struct LayerNorm {
-    /// The normalised, scaled and shifted rows [t, d].
+    /// The normalised, scaled and shifted rows `[t, d]`.
     pub y: Vec<f64>,
-    /// μ of each row [t].
+    /// μ of each row `[t]`.
     pub mean: Vec<f64>,
-    /// 1/σ of each row [t].
+    /// 1/σ of each row `[t]`.
     pub rstd: Vec<f64>,
 }
 
 /// `y = γ ⊙ (x − μ)/σ + β` with `μ = mean(x)`, `σ = √(mean((x − μ)²) + ε)` over each row.
 ///
-/// `x` is [t, d], `gamma` and `beta` are [d]. The variance is the biased one (÷ d), taken in a
+/// `x` is `[t, d]`, `gamma` and `beta` are `[d]`. The variance is the biased one (÷ d), taken in a
 /// second pass over the row.
 pub fn layer_norm(x: &[f64], gamma: &[f64], beta: &[f64], t: usize, d: usize, eps: f64) -> LayerNorm {
     assert_eq!((x.len(), gamma.len(), beta.len()), (t * d, d, d), "layer_norm: [{t}, {d}]");
@@ -33,18 +33,18 @@ pub fn layer_norm(x: &[f64], gamma: &[f64], beta: &[f64], t: usize, d: usize, ep
 /// What [`layer_norm_backward`] returns.
 #[derive(Clone, Debug)]
 pub struct LayerNormGrad {
-    /// ∂L/∂x [t, d]
+    /// ∂L/∂x `[t, d]`
     pub dx: Vec<f64>,
-    /// ∂L/∂γ [d], summed over the rows
+    /// ∂L/∂γ `[d]`, summed over the rows
     pub dgamma: Vec<f64>,
-    /// ∂L/∂β [d], summed over the rows
+    /// ∂L/∂β `[d]`, summed over the rows
     pub dbeta: Vec<f64>,
 }
 
 /// `∂x = (h − mean(h) − x̂ ⊙ mean(h ⊙ x̂))/σ` with `x̂ = (x − μ)/σ`, `h = γ ⊙ ∂y`;
 /// `∂γ = Σ_t ∂y ⊙ x̂`, `∂β = Σ_t ∂y`.
 ///
-/// `dy` and `x` are [t, d], `gamma` is [d]; `mean` and `rstd` [t] are those of the forward pass.
+/// `dy` and `x` are `[t, d]`, `gamma` is `[d]`; `mean` and `rstd` `[t]` are those of the forward pass.
 pub fn layer_norm_backward(
     dy: &[f64],
     x: &[f64],

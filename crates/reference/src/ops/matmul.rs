@@ -9,7 +9,7 @@ const ROWS: usize = 8;
 /// Below this many multiplications a thread costs more than it saves (tens of microseconds).
 const WORTH_A_THREAD: usize = 1 << 18;
 
-/// `C = A·B`: `a` is [m, k], `b` is [k, n], the result [m, n].
+/// `C = A·B`: `a` is `[m, k]`, `b` is `[k, n]`, the result `[m, n]`.
 ///
 /// Each element is summed in the order of k, however many threads there are.
 pub fn matmul(a: &[f64], b: &[f64], m: usize, n: usize, k: usize) -> Vec<f64> {
@@ -19,7 +19,7 @@ pub fn matmul(a: &[f64], b: &[f64], m: usize, n: usize, k: usize) -> Vec<f64> {
     })
 }
 
-/// `C = A·Bᵀ`: `a` is [m, k], `b` is [n, k], the result [m, n].
+/// `C = A·Bᵀ`: `a` is `[m, k]`, `b` is `[n, k]`, the result `[m, n]`.
 ///
 /// Each element is a dot product in eight interleaved partial sums, however many threads there are.
 pub fn matmul_nt(a: &[f64], b: &[f64], m: usize, n: usize, k: usize) -> Vec<f64> {
@@ -34,7 +34,7 @@ pub fn matmul_nt(a: &[f64], b: &[f64], m: usize, n: usize, k: usize) -> Vec<f64>
     })
 }
 
-/// `C = Aᵀ·B`: `a` is [k, m], `b` is [k, n], the result [m, n].
+/// `C = Aᵀ·B`: `a` is `[k, m]`, `b` is `[k, n]`, the result `[m, n]`.
 ///
 /// Each element is summed in the order of k, however many threads there are.
 pub fn matmul_tn(a: &[f64], b: &[f64], m: usize, n: usize, k: usize) -> Vec<f64> {
@@ -44,7 +44,7 @@ pub fn matmul_tn(a: &[f64], b: &[f64], m: usize, n: usize, k: usize) -> Vec<f64>
     })
 }
 
-/// Allots the output [m, n], hands each thread a contiguous share of its rows, and calls
+/// Allots the output `[m, n]`, hands each thread a contiguous share of its rows, and calls
 /// `compute(first_row, panel)` on panels of at most [`ROWS`] rows of it.
 fn in_row_panels(m: usize, n: usize, k: usize, compute: impl Fn(usize, &mut [f64]) + Sync) -> Vec<f64> {
     let mut out = vec![0.0; m * n]; // (m, n)

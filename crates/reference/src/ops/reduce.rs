@@ -1,6 +1,6 @@
 //! Sums over a whole tensor or its columns.
 
-/// `s_j = Σ_i x_ij`: `x` is [rows, cols], the result [cols]. The bias gradient of a linear layer.
+/// `s_j = Σ_i x_ij`: `x` is `[rows, cols]`, the result `[cols]`. The bias gradient of a linear layer.
 pub fn column_sum(x: &[f64], rows: usize, cols: usize) -> Vec<f64> {
     assert_eq!(x.len(), rows * cols, "column_sum: [{rows}, {cols}]");
     let mut sums = vec![0.0; cols]; // (cols)

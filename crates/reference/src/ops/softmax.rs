@@ -16,7 +16,7 @@ pub fn softmax(row: &[f64]) -> Vec<f64> {
 
 /// `A_ij = exp(S_ij) / Σ_{j' ≤ i} exp(S_ij')` for j ≤ i, exactly 0 for j > i.
 ///
-/// `scores` are already scaled by 1/√d_head, [h, t, t]; what stands above the diagonal is not read.
+/// `scores` are already scaled by 1/√d_head, `[h, t, t]`; what stands above the diagonal is not read.
 pub fn causal_softmax(scores: &[f64], h: usize, t: usize) -> Vec<f64> {
     assert_eq!(scores.len(), h * t * t, "causal_softmax: [{h}, {t}, {t}]");
     let mut pattern = vec![0.0; h * t * t]; // (h, t, t)
