@@ -1,14 +1,14 @@
 // ∂γ = Σ_rows ∂y ⊙ x̂,  ∂β = Σ_rows ∂y,  over one chunk of rows; `column_sum` adds the chunks up.
 //
 // Shapes: dy [rows, D], x [*, D] from row `x_row` on, stats [rows, 2] = (μ, 1/σ),
-// partial [chunks, 2D]: columns 0..D hold ∂γ, D..2D hold ∂β.
+// sums [chunks, 2D]: columns 0..D hold ∂γ, D..2D hold ∂β.
 // One invocation owns one column of one chunk. Dispatch: (ceil(D / 64), chunks, 1).
 struct Params { rows: u32, columns: u32, x_row: u32, chunk_rows: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> dy: array<f32>;
 @group(0) @binding(2) var<storage, read> x: array<f32>;
 @group(0) @binding(3) var<storage, read> stats: array<f32>;
-@group(0) @binding(4) var<storage, read_write> partial: array<f32>;
+@group(0) @binding(4) var<storage, read_write> sums: array<f32>;
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
@@ -27,6 +27,6 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
         d_beta += gradient;
     }
     let start = id.y * 2u * params.columns;
-    partial[start + column] = d_gamma;
-    partial[start + params.columns + column] = d_beta;
+    sums[start + column] = d_gamma;
+    sums[start + params.columns + column] = d_beta;
 }

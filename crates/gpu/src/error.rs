@@ -86,6 +86,16 @@ pub enum GpuError {
         /// What would be right.
         expected: &'static str,
     },
+    /// One tensor is both read and written, or written twice, by one kernel.
+    #[error(
+        "{op}: the tensor {found} that receives the result is an operand too; give the result a tensor of its own"
+    )]
+    Aliased {
+        /// The operation.
+        op: &'static str,
+        /// The tensor's shape.
+        found: Shape,
+    },
     /// A shape is beyond what the kernel supports on every driver.
     #[error("{op}: {reason}")]
     Unsupported {

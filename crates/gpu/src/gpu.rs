@@ -40,11 +40,20 @@ pub(crate) struct Inner {
     gemm: GemmVariant,
     checked: bool,
     memory_limit: Option<u64>,
-    pipelines: Mutex<HashMap<String, (Kernel, wgpu::ComputePipeline)>>,
+    pipelines: Mutex<HashMap<String, Compiled>>,
     pub(crate) arena: Arc<Arena>,
     pub(crate) staging: Mutex<Option<wgpu::Buffer>>,
     /// First error the device reported outside an error scope.
     failure: Arc<Mutex<Option<String>>>,
+}
+
+/// A kernel on the device.
+#[derive(Clone)]
+pub(crate) struct Compiled {
+    kernel: Kernel,
+    pub(crate) pipeline: wgpu::ComputePipeline,
+    /// Bindings that it writes, by number.
+    pub(crate) written: Vec<u32>,
 }
 
 /// Largest single piece handed to the queue at once while uploading: bounds the staging memory
@@ -312,17 +321,17 @@ impl Gpu {
     /// Every kernel compiled so far, by key.
     pub(crate) fn compiled_kernels(&self) -> Vec<Kernel> {
         let pipelines = self.0.pipelines.lock().unwrap_or_else(|e| e.into_inner());
-        let mut kernels: Vec<Kernel> = pipelines.values().map(|(kernel, _)| kernel.clone()).collect();
+        let mut kernels: Vec<Kernel> = pipelines.values().map(|compiled| compiled.kernel.clone()).collect();
         kernels.sort_by_key(Kernel::key);
         kernels
     }
 
     /// The compiled kernel, from the cache or built now.
-    pub(crate) fn pipeline(&self, kernel: &Kernel) -> Result<wgpu::ComputePipeline, GpuError> {
+    pub(crate) fn pipeline(&self, kernel: &Kernel) -> Result<Compiled, GpuError> {
         let key = kernel.key();
         let mut pipelines = self.0.pipelines.lock().unwrap_or_else(|e| e.into_inner());
-        if let Some((_, pipeline)) = pipelines.get(&key) {
-            return Ok(pipeline.clone());
+        if let Some(compiled) = pipelines.get(&key) {
+            return Ok(compiled.clone());
         }
         let fail = |reason: String| GpuError::Kernel {
             kernel: key.clone(),
@@ -330,6 +339,7 @@ impl Gpu {
             reason,
         };
         let source = kernel.source().map_err(&fail)?;
+        let written = written_bindings(&source);
         let device = &self.0.device;
         let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
         let descriptor = wgpu::ShaderModuleDescriptor {
@@ -359,8 +369,9 @@ impl Gpu {
         if let Some(error) = pollster::block_on(scope.pop()) {
             return Err(fail(error.to_string()));
         }
-        pipelines.insert(key, (kernel.clone(), pipeline.clone()));
-        Ok(pipeline)
+        let compiled = Compiled { kernel: kernel.clone(), pipeline, written };
+        pipelines.insert(key, compiled.clone());
+        Ok(compiled)
     }
 }
 
@@ -368,6 +379,15 @@ impl std::fmt::Debug for Gpu {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Gpu({})", self.adapter())
     }
+}
+
+/// Numbers of the storage bindings that a kernel declares as writable.
+fn written_bindings(source: &str) -> Vec<u32> {
+    source
+        .lines()
+        .filter(|line| line.contains("var<storage, read_write>"))
+        .filter_map(|line| line.split_once("@binding(")?.1.split_once(')')?.0.parse().ok())
+        .collect()
 }
 
 /// A software adapter's memory is the machine's: what Linux reports as available.

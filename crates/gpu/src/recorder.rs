@@ -62,7 +62,12 @@ impl Recorder {
                 reason: format!("{grid:?} workgroups; a dimension holds at most {MAX_WORKGROUPS}"),
             });
         }
-        let pipeline = self.gpu.pipeline(kernel)?;
+        let compiled = self.gpu.pipeline(kernel)?;
+        for (at, tensor) in bindings.iter().filter(|(at, _)| compiled.written.contains(at)) {
+            if bindings.iter().any(|(other, operand)| other != at && operand.buffer() == tensor.buffer()) {
+                return Err(GpuError::Aliased { op: kernel.name, found: tensor.shape() });
+            }
+        }
         let alignment = u64::from(self.gpu.0.device.limits().min_uniform_buffer_offset_alignment);
         let uniform_at = (self.uniforms.len() as u64).next_multiple_of(alignment);
         self.uniforms.resize(uniform_at as usize, 0);
@@ -72,7 +77,7 @@ impl Recorder {
         self.uniforms.resize((uniform_at + uniform_bytes) as usize, 0);
         self.steps.push(Recorded::Dispatch {
             label: kernel.key(),
-            pipeline,
+            pipeline: compiled.pipeline,
             bindings: bindings.iter().map(|(at, tensor)| (*at, (*tensor).clone())).collect(),
             uniform_at,
             uniform_bytes,

@@ -137,6 +137,12 @@ impl<'a> Matrix<'a> {
             + self.columns
     }
 
+    /// Whether every row of every head ends inside a row of the tensor.
+    fn fits_rows(&self, heads: usize) -> bool {
+        let stride = self.row_stride.max(1);
+        (0..heads).all(|head| (self.offset + head * self.head_stride) % stride + self.columns <= stride)
+    }
+
     /// Whether four neighbours along a row can be loaded at once.
     fn quads(&self) -> bool {
         [self.columns, self.row_stride, self.offset, self.batch_stride, self.head_stride]
@@ -276,6 +282,9 @@ pub fn gemm(recorder: &mut Recorder, op: Gemm<'_>) -> Result<(), GpuError> {
         return Err(GpuError::Unsupported { op: OP, reason: format!("an empty product: {m}×{n}×{k}") });
     }
     for (operand, matrix) in [("a", &op.a), ("b", &op.b), ("c", &op.c)] {
+        if !matrix.fits_rows(heads) {
+            return Err(wrong(operand, matrix, format!("columns within a row of {}", matrix.row_stride)));
+        }
         expect::at_least(OP, operand, matrix.tensor, matrix.end(batches, heads))?;
         expect::index(OP, matrix.end(batches, heads))?;
     }
