@@ -17,6 +17,7 @@ mod objective;
 mod request;
 mod safetensors_file;
 mod site;
+pub mod tensor_file;
 mod text_objective;
 mod tokenizer;
 pub mod trace_file;

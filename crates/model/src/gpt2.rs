@@ -2,7 +2,7 @@
 
 use crate::ModelError;
 use crate::head::LossKind;
-use crate::parameters::{Parameters, Precision};
+use crate::parameters::{Parameters, Precision, Values};
 use crate::program::{Form, Program, Purpose};
 use crate::trace::Trace;
 use retrograd_formats::{
@@ -46,24 +46,14 @@ impl Gpt2 {
         let dir = dir.as_ref();
         let config = Config::from_dir(dir)?;
         let weights = Weights::open(dir, &config)?;
+        let config = Config { tie_word_embeddings: !weights.untied_head(), ..config };
         let bytes = Parameters::bytes(&config, weights.untied_head(), precision);
         gpu.check_memory(&format!("the model in {}", dir.display()), bytes)?;
-        let parameters = Parameters::load(gpu, &config, &weights, precision)?;
+        let parameters = Parameters::load(gpu, &config, &Values::Files(&weights), precision)?;
         let tokenizer = Tokenizer::from_dir(dir)?;
         let name = dir.display().to_string();
-        Ok(Gpt2::assemble(gpu, config, parameters, tokenizer, name, precision))
-    }
-
-    pub(crate) fn assemble(
-        gpu: &Gpu,
-        config: Config,
-        parameters: Parameters,
-        tokenizer: Option<Tokenizer>,
-        name: String,
-        precision: Precision,
-    ) -> Gpt2 {
         let programs = Mutex::default();
-        Gpt2(Arc::new(Inner { gpu: gpu.clone(), config, parameters, tokenizer, name, precision, programs }))
+        Ok(Gpt2(Arc::new(Inner { gpu: gpu.clone(), config, parameters, tokenizer, name, precision, programs })))
     }
 
     /// The model's shape.

@@ -4,10 +4,13 @@ use crate::ModelError;
 use retrograd_formats::{Config, Weights};
 use retrograd_gpu::ops::VocabRange;
 use retrograd_gpu::{Gpu, Tensor};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 /// Element type in which the matrices (linear layers and token embedding) lie on the device.
 /// Biases, norms, positions and all activations are f32 either way.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// 32-bit matrices.
     #[default]
@@ -82,10 +85,10 @@ impl Parameters {
     pub(crate) fn load(
         gpu: &Gpu,
         config: &Config,
-        weights: &Weights,
+        values: &Values<'_>,
         precision: Precision,
     ) -> Result<Self, ModelError> {
-        let loader = Loader { gpu, config, weights, precision };
+        let loader = Loader { gpu, config, values, precision };
         let blocks = (0..config.n_layer)
             .map(|layer| {
                 let at = |name: &str| format!("transformer.h.{layer}.{name}");
@@ -100,7 +103,7 @@ impl Parameters {
             })
             .collect::<Result<_, ModelError>>()?;
         let untied_head =
-            if weights.untied_head() { Some(loader.vocabulary("lm_head.weight")?) } else { None };
+            if values.untied_head() { Some(loader.vocabulary("lm_head.weight")?) } else { None };
         Ok(Parameters {
             wte: loader.vocabulary("transformer.wte.weight")?,
             wpe: loader.tensor("transformer.wpe.weight")?,
@@ -193,10 +196,44 @@ fn is_matrix(name: &str) -> bool {
         || ["c_attn.weight", "c_proj.weight", "c_fc.weight"].iter().any(|suffix| name.ends_with(suffix))
 }
 
+/// Where parameters come from.
+pub(crate) enum Values<'a> {
+    /// An HF directory.
+    Files(&'a Weights),
+    /// Host memory, by canonical HF name.
+    Host(&'a BTreeMap<String, Vec<f32>>),
+}
+
+impl Values<'_> {
+    fn untied_head(&self) -> bool {
+        match self {
+            Values::Files(weights) => weights.untied_head(),
+            Values::Host(values) => values.contains_key("lm_head.weight"),
+        }
+    }
+
+    fn f32(&self, name: &str) -> Result<Cow<'_, [f32]>, ModelError> {
+        match self {
+            Values::Files(weights) => Ok(weights.get(name)?.to_f32()?),
+            Values::Host(values) => match values.get(name) {
+                Some(values) => Ok(Cow::Borrowed(values)),
+                None => Err(ModelError::invalid(name, "is missing")),
+            },
+        }
+    }
+
+    fn f16(&self, name: &str) -> Result<Vec<u16>, ModelError> {
+        match self {
+            Values::Files(weights) => Ok(weights.get(name)?.to_f16_bits()?),
+            Values::Host(_) => Ok(self.f32(name)?.iter().map(|x| half::f16::from_f32(*x).to_bits()).collect()),
+        }
+    }
+}
+
 struct Loader<'a> {
     gpu: &'a Gpu,
     config: &'a Config,
-    weights: &'a Weights,
+    values: &'a Values<'a>,
     precision: Precision,
 }
 
@@ -216,27 +253,24 @@ impl Loader<'_> {
     }
 
     fn tensor(&self, name: &str) -> Result<Tensor, ModelError> {
-        let view = self.weights.get(name)?;
-        let shape = match view.shape[..] {
+        let shape = match Weights::parameter_shape(self.config, name)[..] {
             [a] => [a].into(),
             [a, b] => [a, b].into(),
-            _ => return Err(ModelError::invalid(name, format!("has {} dimensions", view.shape.len()))),
+            _ => return Err(ModelError::invalid(name, "is not a parameter of the model")),
         };
-        let tensor = if self.precision == Precision::F16 && is_matrix(name) {
-            let tensor = self.gpu.allocate(shape, retrograd_gpu::Dtype::F16)?;
-            self.gpu.write_f16(&tensor, &view.to_f16_bits()?)?;
-            tensor
+        let f16 = self.precision == Precision::F16 && is_matrix(name);
+        let dtype = if f16 { retrograd_gpu::Dtype::F16 } else { retrograd_gpu::Dtype::F32 };
+        let tensor = self.gpu.allocate(shape, dtype)?;
+        if f16 {
+            self.gpu.write_f16(&tensor, &self.values.f16(name)?)?;
         } else {
-            let tensor = self.gpu.allocate(shape, retrograd_gpu::Dtype::F32)?;
-            self.gpu.write(&tensor, &view.to_f32()?)?;
-            tensor
-        };
+            self.gpu.write(&tensor, &self.values.f32(name)?)?;
+        }
         Ok(tensor)
     }
 
     /// A `[V, D]` matrix in as few ranges of rows as the device can bind.
     fn vocabulary(&self, name: &str) -> Result<Vec<VocabRange>, ModelError> {
-        let view = self.weights.get(name)?;
         let (vocab, width) = (self.config.vocab_size, self.config.n_embd);
         let f16 = self.precision == Precision::F16;
         let row_bytes = width as u64 * if f16 { 2 } else { 4 };
@@ -244,12 +278,12 @@ impl Loader<'_> {
         let fit = (capabilities.max_binding.min(capabilities.max_buffer) / row_bytes) as usize;
         let count = vocab.div_ceil(vocab.div_ceil(fit.clamp(1, MAX_RANGE_ROWS)));
         if f16 {
-            let bits = view.to_f16_bits()?;
+            let bits = self.values.f16(name)?;
             self.ranges(count, |rows| {
                 Ok(self.gpu.upload_f16([rows.len(), width], &bits[rows.start * width..rows.end * width])?)
             })
         } else {
-            let values = view.to_f32()?;
+            let values = self.values.f32(name)?;
             self.ranges(count, |rows| {
                 Ok(self.gpu.upload([rows.len(), width], &values[rows.start * width..rows.end * width])?)
             })

@@ -46,6 +46,7 @@ pub(crate) struct Program {
     pub(crate) head: Head,
     pub(crate) activations: Vec<Activations>,
     sites: HashMap<Site, Source>,
+    weight_gradients: Option<Box<Parameters>>,
     pass: Pass,
 }
 
@@ -145,7 +146,12 @@ impl Program {
             Purpose::Trace(capture) => sources(config, capture, &activations, &deltas, &head),
             _ => HashMap::new(),
         };
-        Ok(Program { form, tokens, start, sorted, head, activations, sites, pass: recorder.finish()? })
+        let weight_gradients = match purpose {
+            Purpose::WeightGradients(gradients) => Some(gradients.clone()),
+            _ => None,
+        };
+        let pass = recorder.finish()?;
+        Ok(Program { form, tokens, start, sorted, head, activations, sites, weight_gradients, pass })
     }
 
     /// Writes the tokens of every sequence, one after the other.
@@ -180,6 +186,11 @@ impl Program {
     /// Submits the pass.
     pub(crate) fn run(&self, gpu: &Gpu) -> Result<(), ModelError> {
         Ok(gpu.run(&self.pass)?)
+    }
+
+    /// Where the weight gradients are written, if they are.
+    pub(crate) fn weight_gradients(&self) -> Option<&Parameters> {
+        self.weight_gradients.as_deref()
     }
 
     /// The recorded pass.

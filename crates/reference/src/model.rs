@@ -80,6 +80,7 @@ impl ReferenceModel {
     pub fn load(dir: &Path) -> Result<Self, FormatError> {
         let config = Config::from_dir(dir)?;
         let weights = Weights::open(dir, &config)?;
+        let config = Config { tie_word_embeddings: !weights.untied_head(), ..config };
         let mut parameters = BTreeMap::new();
         for name in Weights::parameter_names(&config, weights.untied_head()) {
             let values = weights.get(&name)?.to_f64()?;

@@ -40,7 +40,7 @@ impl Weights {
     /// shape and a floating-point type. Values are checked when they are read.
     ///
     /// Names may come with or without `transformer.`. `lm_head.weight` counts only when
-    /// `config.tie_word_embeddings` is false, and must be there then. Other tensors, such as the
+    /// `config.tie_word_embeddings` is false; absent, the head is tied. Other tensors, such as the
     /// `attn.bias` buffers of older files, are ignored.
     pub fn open(dir: &Path, config: &Config) -> Result<Self, FormatError> {
         let single = dir.join("model.safetensors");
@@ -59,7 +59,8 @@ impl Weights {
             }
         }
 
-        let untied = !config.tie_word_embeddings;
+        // Absent means tied, whatever config.json says: there is nothing else it could be.
+        let untied = !config.tie_word_embeddings && stored.contains_key(LM_HEAD);
         let mut places = HashMap::new();
         let mut total_bytes = 0u64;
         for name in Weights::parameter_names(config, untied) {
@@ -67,9 +68,7 @@ impl Weights {
             let Some((stored, &file)) =
                 stored.get_key_value(name.as_str()).or_else(|| stored.get_key_value(bare))
             else {
-                let hint =
-                    if name == LM_HEAD { ", although config.json has tie_word_embeddings false" } else { "" };
-                return Err(FormatError::malformed(whole, format!("has no tensor {name}{hint}")));
+                return Err(FormatError::malformed(whole, format!("has no tensor {name}")));
             };
             let view = files[file].float_view(stored, stored)?;
             let expected = Weights::parameter_shape(config, &name);
