@@ -1,1 +1,20 @@
-//! Views on a trace: ranked heads, gradient factors, summaries.
+//! Views on a trace: which heads the backward pass went through, what every weight gradient is made of,
+//! and a summary of the whole.
+//!
+//! Everything here works on the host and asks a [`TraceRead`](retrograd_formats::TraceRead) for the
+//! tensors it needs: a trace on a device, one from the f64 oracle or one from a file, complete or with
+//! only some sites captured.
+
+mod compare;
+mod gradient;
+mod heads;
+mod probability;
+mod summary;
+mod token_text;
+
+pub use compare::{Deviation, compare, worst};
+pub use gradient::{GradientFactors, gradient};
+pub use heads::{AttentionReport, HeadScore, Pair, attention_report, rank_heads, strongest_pairs};
+pub use probability::{Prediction, TargetPrediction};
+pub use summary::{DeltaNorms, LayerNorms, PositionPredictions, TraceSummary, summarize, summary_sites};
+pub use token_text::{TokenText, token_texts};

@@ -1,1 +1,32 @@
-//! Closed-form GPT-2 backward passes as WGSL shaders: Reversed Attention and gradient factors without autograd.
+//! GPT-2 whose forward pass and hand-derived, closed-form backward pass are WGSL shaders.
+//!
+//! One forward and one backward pass give what autograd throws away: the Reversed Attention map of every
+//! head, and the two low-rank factors of every weight gradient. No Python, no autograd, any GPU that Vulkan,
+//! Metal, DX12 or GL reaches, or none at all through a software driver.
+//!
+//! ```no_run
+#![doc = include_str!("../examples/embed.rs")]
+//! ```
+//!
+//! - [`Gpu`] chooses and opens an adapter; [`Gpt2`] is a model on it.
+//! - [`TraceRequest`] says what is traced: tokens, [`Objective`], [`Interventions`], [`Capture`].
+//! - Everything that holds a trace is read through [`TraceRead`]: the trace on the device
+//!   ([`Trace`]), one from the f64 oracle ([`reference`]), one from a file ([`formats::trace_file`]).
+//! - [`lens`] has the views on a trace; [`train`] trains; [`gpu`] is the engine below.
+
+pub mod self_test;
+
+pub use retrograd_formats as formats;
+pub use retrograd_gpu as gpu;
+pub use retrograd_lens as lens;
+pub use retrograd_reference as reference;
+
+pub use retrograd_formats::{
+    AttentionPatch, BlockSite, Capture, Config, FormatError, Head, HostTensor, Interventions, Layer,
+    LinearKind, LinearLayer, Objective, PatchMap, RequestError, Site, TextObjective, TokenId, Tokenizer,
+    TraceRead, TraceRequest,
+};
+pub use retrograd_gpu::{Gpu, GpuError, GpuOptions};
+pub use retrograd_model::{
+    Finish, GenerateOptions, Generation, Gpt2, ModelError, Precision, SamplingOptions, Trace, train,
+};

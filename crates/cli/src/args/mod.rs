@@ -1,0 +1,15 @@
+//! The flags that several commands share, and how they become requests.
+
+mod capture;
+mod interventions;
+mod model;
+mod objective;
+mod prompt;
+mod trace;
+
+pub(crate) use capture::CaptureArgs;
+pub(crate) use interventions::InterventionArgs;
+pub(crate) use model::ModelArgs;
+pub(crate) use objective::ObjectiveArgs;
+pub(crate) use prompt::PromptArgs;
+pub(crate) use trace::TraceArgs;

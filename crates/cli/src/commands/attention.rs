@@ -1,0 +1,48 @@
+//! `retrograd attention`
+
+use crate::args::TraceArgs;
+use crate::engine::ModelFiles;
+use crate::error::CliError;
+use crate::output::{print_json, print_styled};
+use crate::report::{self, Page};
+use clap::Args;
+use retrograd::lens::attention_report;
+use retrograd::{BlockSite, Layer, Site};
+
+#[derive(Args)]
+#[command(after_help = "Example: retrograd attention 'The capital of France is' --target ' Paris' --top 5")]
+pub(crate) struct AttentionCommand {
+    #[command(flatten)]
+    trace: TraceArgs,
+    /// Only the strongest heads [default: all in JSON, 20 in text]
+    #[arg(long, value_name = "N")]
+    top: Option<usize>,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+/// Rows of the table where nobody says how many.
+const ROWS: usize = 20;
+
+impl AttentionCommand {
+    pub(crate) fn run(self) -> Result<(), CliError> {
+        let files = ModelFiles::open(&self.trace.model)?;
+        let traced = self.trace.run(&files, Some(maps))?;
+        let mut ranked = attention_report(traced.trace.as_ref(), files.tokenizer.as_ref())?;
+        if self.json {
+            ranked.heads.truncate(self.top.unwrap_or(usize::MAX));
+            return print_json(&ranked);
+        }
+        let mut page = Page::new();
+        report::attention(&mut page, &ranked, traced.trace.as_ref(), self.top.unwrap_or(ROWS))?;
+        report::provenance(&mut page, &traced);
+        print_styled(&page.finish())
+    }
+}
+
+/// The two maps of every layer.
+fn maps(n_layer: usize) -> Vec<Site> {
+    let both = [BlockSite::Pattern, BlockSite::Reversed];
+    (0..n_layer).flat_map(|layer| both.map(|site| Site::Block(Layer(layer), site))).collect()
+}

@@ -1,0 +1,7 @@
+//! One file per subcommand: arguments, the library calls, the way out.
+
+pub(crate) mod attention;
+pub(crate) mod doctor;
+pub(crate) mod generate;
+pub(crate) mod tokenizer;
+pub(crate) mod trace;

@@ -1,0 +1,20 @@
+//! Pages of text for a person at a terminal.
+
+mod attention;
+mod bar;
+mod doctor;
+mod grid;
+mod heads;
+mod layers;
+mod number;
+mod page;
+mod predictions;
+mod provenance;
+mod style;
+mod trace;
+
+pub(crate) use attention::attention;
+pub(crate) use doctor::{Diagnosis, doctor};
+pub(crate) use page::Page;
+pub(crate) use provenance::{provenance, written};
+pub(crate) use trace::trace;
