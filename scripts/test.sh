@@ -1,0 +1,77 @@
+#!/usr/bin/env bash
+# Everything that must hold before a change is merged, cheapest first: formatting, lints, documentation, all
+# tests, and the tests of the kernels and of the model once more on a second Vulkan driver.
+# Ends with cargo's own summary lines. Exits with 1 if anything failed.
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit 1
+
+if ! command -v cargo >/dev/null; then
+    echo "error: cargo is not there: install Rust 1.88 or later from https://rustup.rs" >&2
+    exit 1
+fi
+# Nothing here is compiled twice, so that incremental files would only cost time and disk.
+export CARGO_INCREMENTAL=${CARGO_INCREMENTAL:-0}
+export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-auto}
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+summary=$work/summary
+: >"$summary"
+failed=0
+started=$SECONDS
+
+section() { printf '\n== %s (%d s)\n' "$1" $((SECONDS - started)); }
+
+# Runs a check; the first of these to fail ends everything.
+check() {
+    section "$1"
+    shift
+    "$@" || { printf '\nFAILED: %s\n' "$*"; exit 1; }
+}
+
+# Runs `cargo test` with the rest of the arguments and keeps its summary lines under the title $1.
+tests() {
+    local title=$1
+    shift
+    section "$title"
+    cargo test --locked --no-fail-fast "$@" 2>&1 | tee "$work/log"
+    local status=${PIPESTATUS[0]}
+    {
+        printf '%s\n' "$title"
+        grep -E '^ *(Running|Doc-tests) |^test result:|^test .* FAILED$|^error' "$work/log"
+    } >>"$summary"
+    if [ "$status" -ne 0 ]; then failed=1; fi
+}
+
+# rustup's minimal profile comes without these two.
+for component in rustfmt clippy; do
+    cargo "${component/rustfmt/fmt}" --version >/dev/null 2>&1 && continue
+    if ! rustup component add "$component"; then
+        echo "error: $component is not there; with rustup: rustup component add $component" >&2
+        exit 1
+    fi
+done
+scripts/vulkan.sh
+
+check "cargo fmt" cargo fmt --check
+check "cargo clippy" cargo clippy --locked --workspace --all-targets -- -D warnings
+# The command has no library; its `retrograd` would take the facade's place in the documentation.
+check "cargo doc" env RUSTDOCFLAGS=-Dwarnings cargo doc --locked --no-deps --workspace --exclude retrograd-cli
+
+tests "All tests" --workspace
+
+second=$(scripts/swiftshader.sh)
+if [ -n "$second" ]; then
+    export VK_DRIVER_FILES=$second VK_ICD_FILENAMES=$second WGPU_BACKEND=vulkan
+    tests "The kernels and the model on SwiftShader" -p retrograd-gpu -p retrograd-model --tests
+else
+    echo "The kernels and the model on SwiftShader: not run, there is no SwiftShader" >>"$summary"
+fi
+
+section "Summary"
+cat "$summary"
+if [ "$failed" -ne 0 ]; then
+    printf '\nFAILED after %d s\n' $((SECONDS - started))
+    exit 1
+fi
+printf '\nAll passed in %d s\n' $((SECONDS - started))
