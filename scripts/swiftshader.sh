@@ -4,8 +4,9 @@
 #
 #     VK_DRIVER_FILES=$(scripts/swiftshader.sh) WGPU_BACKEND=vulkan cargo test -p retrograd-gpu
 #
-# Chromium brings SwiftShader along. Where Chromium is not installed, on Debian, its package is downloaded and
-# the two files (5 MB; they need nothing but libc) are unpacked below target/; nothing is installed.
+# Chromium brings SwiftShader along. Where Chromium is not installed, on Debian, the package that holds
+# SwiftShader is downloaded and its two files (they need nothing but libc) are unpacked below target/;
+# nothing is installed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -28,11 +29,11 @@ if ! grep -qx 'ID=debian' /etc/os-release 2>/dev/null || ! command -v apt-get >/
     exit 1
 fi
 
-say "fetching Debian's chromium package (about 80 MB) for the driver in it"
+say "fetching Debian's package chromium-common (32 MB) for the driver in it"
 mkdir -p "$kept"
 work=$(mktemp -d "$kept/download.XXXXXX")
 trap 'rm -rf "$work"' EXIT
-fetch() { (cd "$work" && apt-get download -qq -o APT::Sandbox::User= chromium >&2); }
+fetch() { (cd "$work" && apt-get download -qq -o APT::Sandbox::User= chromium-common >&2); }
 if ! fetch; then
     # No package lists yet, or old ones: updating them takes root.
     update=(env DEBIAN_FRONTEND=noninteractive apt-get update -qq)
@@ -42,7 +43,7 @@ if ! fetch; then
         exit 1
     fi
 fi
-dpkg-deb --fsys-tarfile "$work"/chromium_*.deb |
+dpkg-deb --fsys-tarfile "$work"/chromium-common_*.deb |
     tar -x -C "$work" ./usr/lib/chromium/libvk_swiftshader.so ./usr/lib/chromium/$manifest
 mv "$work/usr/lib/chromium/libvk_swiftshader.so" "$work/usr/lib/chromium/$manifest" "$kept/"
 printf '%s\n' "$kept/$manifest"
