@@ -56,7 +56,7 @@ pub(crate) struct Traced {
 impl Engine {
     /// Opens the adapter and loads the model.
     pub(crate) fn open(args: &ModelArgs, files: &ModelFiles) -> Result<Self, CliError> {
-        if args.is_reference() {
+        if args.device.is_reference() {
             if args.precision != Precision::F32 {
                 return Err(CliError::Failed(format!(
                     "--precision: the adapter '{REFERENCE}' computes in f64 with the weights as they are stored; \
@@ -65,7 +65,7 @@ impl Engine {
             }
             return Ok(Engine::Reference(ReferenceModel::load(&files.dir)?));
         }
-        let gpu = Gpu::open(&args.gpu_options())?;
+        let gpu = Gpu::open(&args.device.gpu_options())?;
         Ok(Engine::Device(Gpt2::load(&gpu, &files.dir, args.precision)?))
     }
 }

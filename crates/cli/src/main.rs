@@ -5,6 +5,7 @@ mod commands;
 mod default_model;
 mod engine;
 mod error;
+mod interrupt;
 mod output;
 mod progress;
 mod report;
@@ -12,9 +13,12 @@ mod report;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
+const EXIT_CODES: &str =
+    "Exit codes: 0 done, 1 failed, 2 wrong arguments, 3 a verification outside its tolerance.";
+
 /// Closed-form GPT-2 backward passes on any GPU: traces, Reversed Attention, generation, training.
 #[derive(Parser)]
-#[command(name = "retrograd", version, max_term_width = 110, arg_required_else_help = true)]
+#[command(name = "retrograd", version, max_term_width = 110, arg_required_else_help = true, after_help = EXIT_CODES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -28,6 +32,8 @@ enum Command {
     Attention(commands::attention::AttentionCommand),
     /// Continue a prompt.
     Generate(commands::generate::GenerateCommand),
+    /// Train a model, new or from its weights.
+    Train(commands::train::TrainCommand),
     /// Train a byte-level BPE tokenizer on text files.
     Tokenizer(commands::tokenizer::TokenizerCommand),
     /// Show the adapters there are, which would be used and why, and test it.
@@ -35,15 +41,27 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    quiet_drivers();
     let result = match Cli::parse().command {
         Command::Trace(command) => command.run(),
         Command::Attention(command) => command.run(),
         Command::Generate(command) => command.run(),
+        Command::Train(command) => command.run(),
         Command::Tokenizer(command) => command.run(),
         Command::Doctor(command) => command.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => error.report(),
+    }
+}
+
+/// Where there is no desktop session, a Vulkan layer that Mesa installs (it reorders the devices for the
+/// compositor) prints 'error: XDG_RUNTIME_DIR …' on stderr each time it is loaded; it is switched off then.
+fn quiet_drivers() {
+    let set = |name| std::env::var_os(name).is_some();
+    if cfg!(target_os = "linux") && !set("XDG_RUNTIME_DIR") && !set("DRI_PRIME") {
+        // SAFETY: nothing else runs yet: this is the first statement of `main`, no thread was started.
+        unsafe { std::env::set_var("NODEVICE_SELECT", "1") };
     }
 }

@@ -12,9 +12,11 @@
 //! - [`TraceRequest`] says what is traced: tokens, [`Objective`], [`Interventions`], [`Capture`].
 //! - Everything that holds a trace is read through [`TraceRead`]: the trace on the device
 //!   ([`Trace`]), one from the f64 oracle ([`reference`]), one from a file ([`formats::trace_file`]).
-//! - [`lens`] has the views on a trace; [`train`] trains; [`gpu`] is the engine below.
+//! - [`lens`] has the views on a trace; [`train`] has the optimiser's steps and [`training`] a whole training;
+//!   [`gpu`] is the engine below.
 
 pub mod self_test;
+pub mod training;
 
 pub use retrograd_formats as formats;
 pub use retrograd_gpu as gpu;

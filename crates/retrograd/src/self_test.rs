@@ -2,6 +2,7 @@
 
 use crate::lens::{self, Deviation};
 use crate::reference::ReferenceModel;
+use crate::train::{Dataset, TrainOptions, Trainer};
 use crate::{
     AttentionPatch, Config, GenerateOptions, Gpt2, Gpu, Head, Interventions, ModelError, Objective,
     Precision, TokenId, TraceRequest,
@@ -70,6 +71,9 @@ pub fn compile_all(gpu: &Gpu) -> Result<(), ModelError> {
         let options = GenerateOptions { max_new_tokens: 2, interventions, ..GenerateOptions::default() };
         model.generate(&ids, &options, |_| ControlFlow::Continue(()))?;
     }
+    let options = TrainOptions { steps: 1, warmup: 0, batch: 2, context: 4, ..TrainOptions::default() };
+    let data = Dataset::from_ids((0..9).collect());
+    Trainer::from_weights(gpu, dir.path(), data, options)?.step()?;
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! The flags that several commands share, and how they become requests.
 
 mod capture;
+mod device;
 mod interventions;
 mod model;
 mod objective;
@@ -8,6 +9,7 @@ mod prompt;
 mod trace;
 
 pub(crate) use capture::CaptureArgs;
+pub(crate) use device::DeviceArgs;
 pub(crate) use interventions::InterventionArgs;
 pub(crate) use model::ModelArgs;
 pub(crate) use objective::ObjectiveArgs;

@@ -1,42 +1,20 @@
-//! Which model, and where it is computed.
+//! Which model.
 
-use crate::engine::REFERENCE;
+use super::DeviceArgs;
 use clap::Args;
-use retrograd::{GpuOptions, Precision};
+use retrograd::Precision;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 #[derive(Args)]
-#[command(next_help_heading = "Model and device")]
+#[command(next_help_heading = "Model")]
 pub(crate) struct ModelArgs {
     /// Hugging Face GPT-2 directory [default: the shipped model, models/atlas]
     #[arg(long, value_name = "DIR")]
     pub(crate) model: Option<PathBuf>,
-    /// Part of an adapter's name, or 'reference' for the f64 oracle on the CPU [default: the best there is]
-    #[arg(long, value_name = "NAME")]
-    pub(crate) adapter: Option<String>,
     /// Element type of the weight matrices on the device: f32 or f16
     #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = Precision::from_str)]
     pub(crate) precision: Precision,
-    /// Stay within the limits and features that every WebGPU device has
-    #[arg(long)]
-    pub(crate) default_limits: bool,
-    /// Refuse to hold more than this on the device [default: what it has, where that is known]
-    #[arg(long, value_name = "BYTES")]
-    pub(crate) memory_limit: Option<u64>,
-}
-
-impl ModelArgs {
-    pub(crate) fn is_reference(&self) -> bool {
-        self.adapter.as_deref().is_some_and(|name| name.eq_ignore_ascii_case(REFERENCE))
-    }
-
-    pub(crate) fn gpu_options(&self) -> GpuOptions {
-        GpuOptions {
-            adapter: self.adapter.clone(),
-            webgpu_defaults: self.default_limits,
-            memory_limit: self.memory_limit,
-            ..GpuOptions::default()
-        }
-    }
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
 }

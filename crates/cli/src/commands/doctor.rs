@@ -1,6 +1,6 @@
 //! `retrograd doctor`
 
-use crate::args::ModelArgs;
+use crate::args::DeviceArgs;
 use crate::error::CliError;
 use crate::output::{print_json, print_styled};
 use crate::progress::Spinner;
@@ -22,7 +22,7 @@ pub(crate) struct DoctorCommand {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    model: ModelArgs,
+    device: DeviceArgs,
 }
 
 impl DoctorCommand {
@@ -30,11 +30,11 @@ impl DoctorCommand {
         let out = self.dump_shaders.as_deref().map(AtomicDir::new).transpose()?;
         let spinner = Spinner::new("looking for adapters".to_owned());
         let adapters = enumerate_adapters();
-        let gpu = Gpu::open(&self.model.gpu_options())?;
+        let gpu = Gpu::open(&self.device.gpu_options())?;
         spinner.say("testing".to_owned());
         let start = Instant::now();
         let test = self_test::run(&gpu)?;
-        let diagnosis = Diagnosis::new(&self.model, adapters, &gpu, &test, start.elapsed());
+        let diagnosis = Diagnosis::new(&self.device, adapters, &gpu, &test, start.elapsed());
         let mut shaders = 0;
         if let Some(out) = out {
             spinner.say("compiling every shader".to_owned());

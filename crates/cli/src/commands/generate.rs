@@ -58,7 +58,7 @@ impl GenerateCommand {
         let files = ModelFiles::open(&self.model)?;
         let ids = self.prompt.tokens(&files)?;
         let interventions = self.interventions.interventions(&files.config, ids.len())?;
-        if self.model.is_reference() {
+        if self.model.device.is_reference() {
             return Err(CliError::Failed(
                 "--adapter reference: serves traces; generation needs a device ('retrograd doctor' lists them)".to_owned(),
             ));

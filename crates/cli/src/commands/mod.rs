@@ -5,3 +5,4 @@ pub(crate) mod doctor;
 pub(crate) mod generate;
 pub(crate) mod tokenizer;
 pub(crate) mod trace;
+pub(crate) mod train;

@@ -3,7 +3,7 @@
 use super::number::bytes;
 use super::page::{Page, paint};
 use super::style::{BOLD, DIM, GOOD, WRONG};
-use crate::args::ModelArgs;
+use crate::args::DeviceArgs;
 use retrograd::Gpu;
 use retrograd::gpu::AdapterDescription;
 use retrograd::lens::Deviation;
@@ -71,7 +71,7 @@ impl Adapter {
 
 impl Diagnosis {
     pub(crate) fn new(
-        args: &ModelArgs,
+        args: &DeviceArgs,
         found: Vec<AdapterDescription>,
         gpu: &Gpu,
         test: &SelfTest,
