@@ -10,6 +10,7 @@ use retrograd_formats::{
     Tokenizer, TraceRequest, Weights,
 };
 use retrograd_gpu::Gpu;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -54,6 +55,39 @@ impl Gpt2 {
         let name = dir.display().to_string();
         let programs = Mutex::default();
         Ok(Gpt2(Arc::new(Inner { gpu: gpu.clone(), config, parameters, tokenizer, name, precision, programs })))
+    }
+
+    /// A model from values in host memory: one entry per parameter, by canonical HF name
+    /// (`transformer.h.0.attn.c_attn.weight`, …), row-major, linear layers `[in, out]`. The head is
+    /// tied unless there is a `lm_head.weight`. There is no tokenizer.
+    pub fn from_values(
+        gpu: &Gpu,
+        config: &Config,
+        values: &BTreeMap<String, Vec<f32>>,
+        precision: Precision,
+    ) -> Result<Gpt2, ModelError> {
+        let untied = values.contains_key("lm_head.weight");
+        for name in Weights::parameter_names(config, untied) {
+            let size: usize = Weights::parameter_shape(config, &name).iter().product();
+            let found = values.get(&name).map(Vec::len);
+            if found != Some(size) {
+                let found = found.map_or("missing".to_owned(), |count| format!("{count} values"));
+                return Err(ModelError::invalid(name, format!("needs {size} values and is {found}")));
+            }
+        }
+        let config = Config { tie_word_embeddings: !untied, ..config.clone() };
+        gpu.check_memory("the model", Parameters::bytes(&config, untied, precision))?;
+        let parameters = Parameters::load(gpu, &config, &Values::Host(values), precision)?;
+        let (name, programs) = ("values in memory".to_owned(), Mutex::default());
+        Ok(Gpt2(Arc::new(Inner {
+            gpu: gpu.clone(),
+            config,
+            parameters,
+            tokenizer: None,
+            name,
+            precision,
+            programs,
+        })))
     }
 
     /// The model's shape.

@@ -201,6 +201,12 @@ impl Trainer {
         Ok(report)
     }
 
+    /// Time of each kernel of the last step's forward and backward pass, run once more with a clock;
+    /// `None` where the adapter has none. The weights stay as they are.
+    pub fn kernel_times(&self) -> Result<Option<Vec<retrograd_gpu::KernelTime>>, ModelError> {
+        Ok(self.gpu.run_timed(self.gradients.pass())?)
+    }
+
     /// Mean next-token loss over the windows of a held-out text. A last, incomplete batch is filled up
     /// with windows from the start and counts with its own windows only when the text has fewer than one
     /// batch; otherwise it is left out.
