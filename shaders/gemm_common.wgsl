@@ -18,11 +18,13 @@ struct Params {
     alpha: f32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> a: array<{% if vec_a %}vec4<f32>{% else %}f32{% endif %}>;
+{# Four floats as they are loaded: as two u64 where that is cheaper. #}
+{% set quad = "vec2<u64>" if wide else "vec4<f32>" %}
+@group(0) @binding(1) var<storage, read> a: array<{% if vec_a %}{{ quad }}{% else %}f32{% endif %}>;
 {% if f16 %}
 @group(0) @binding(2) var<storage, read> b: array<{% if vec_b %}vec2<u32>{% else %}u32{% endif %}>;
 {% else %}
-@group(0) @binding(2) var<storage, read> b: array<{% if vec_b %}vec4<f32>{% else %}f32{% endif %}>;
+@group(0) @binding(2) var<storage, read> b: array<{% if vec_b %}{{ quad }}{% else %}f32{% endif %}>;
 {% endif %}
 @group(0) @binding(3) var<storage, read_write> c: array<{% if vec_c %}vec4<f32>{% else %}f32{% endif %}>;
 {% if bias %}
@@ -41,24 +43,39 @@ struct Params {
 {% include "gelu" %}
 {% endif %}
 
+{% if wide %}
+// lavapipe loads lane by lane and component by component, with a bounds check each: half as many components of
+// 64 bits are loaded in half the time.
+fn floats(words: vec2<u64>) -> vec4<f32> {
+    let low = bitcast<vec2<f32>>(vec2<u32>(words));
+    let high = bitcast<vec2<f32>>(vec2<u32>(words >> vec2<u32>(32u)));
+    return vec4<f32>(low.x, high.x, low.y, high.y);
+}
+{% else %}
+fn floats(quad: vec4<f32>) -> vec4<f32> {
+    return quad;
+}
+{% endif %}
+
 {% if form == 2 %}
-// A[k][row .. row + 4]; rows past the end repeat the last, and are never stored.
+// A[k][row .. row + 4], 0 from k = K on; rows past the end repeat the last, and are never stored.
 fn load_a(base: u32, k: u32, row: u32) -> vec4<f32> {
-    let start = base + k * params.lda;
+    let start = base + min(k, params.k - 1u) * params.lda;
 {% if vec_a %}
-    return a[(start + min(row, params.m - 4u)) >> 2u];
+    let v = floats(a[(start + min(row, params.m - 4u)) >> 2u]);
 {% else %}
     let last = params.m - 1u;
-    return vec4<f32>(a[start + min(row, last)], a[start + min(row + 1u, last)],
-                     a[start + min(row + 2u, last)], a[start + min(row + 3u, last)]);
+    let v = vec4<f32>(a[start + min(row, last)], a[start + min(row + 1u, last)],
+                      a[start + min(row + 2u, last)], a[start + min(row + 3u, last)]);
 {% endif %}
+    return select(vec4<f32>(0.0), v, k < params.k);
 }
 {% else %}
 // A[row][k .. k + 4], 0 from k = K on; rows past the end repeat the last, and are never stored.
 fn load_a(base: u32, row: u32, k: u32) -> vec4<f32> {
     let start = base + min(row, params.m - 1u) * params.lda;
 {% if vec_a %}
-    return a[(start + k) >> 2u];
+    return floats(a[(start + k) >> 2u]);
 {% else %}
     let last = params.k - 1u;
     let v = vec4<f32>(a[start + min(k, last)], a[start + min(k + 1u, last)],
@@ -82,7 +99,7 @@ fn quad_b(at: u32) -> vec4<f32> {
     let words = b[at >> 2u];
     return vec4<f32>(unpack2x16float(words.x), unpack2x16float(words.y));
 {% else %}
-    return b[at >> 2u];
+    return floats(b[at >> 2u]);
 {% endif %}
 }
 {% endif %}
@@ -114,15 +131,24 @@ fn load_b(base: u32, k: u32, column: u32) -> vec4<f32> {
 {% endif %}
 
 {% if vec_c %}
-// Four neighbours of C at once; N is a multiple of 4.
-fn store(base: u32, row: u32, column: u32, accumulated: vec4<f32>) {
+alias Stored = vec4<f32>;
+{% else %}
+alias Stored = f32;
+{% endif %}
+
+// One element of C, or four neighbours of a row (N is then a multiple of 4).
+fn store(base: u32, row: u32, column: u32, accumulated: Stored) {
     if (row >= params.m || column >= params.n) {
         return;
     }
-    let at = (base + row * params.ldc + column) >> 2u;
+    let at = (base + row * params.ldc + column){% if vec_c %} >> 2u{% endif %};
     var v = params.alpha * accumulated;
 {% if bias %}
+{% if vec_c %}
     v += vec4<f32>(bias[column], bias[column + 1u], bias[column + 2u], bias[column + 3u]);
+{% else %}
+    v += bias[column];
+{% endif %}
 {% endif %}
 {% if gelu %}
     pre_activation[at] = v;
@@ -139,30 +165,3 @@ fn store(base: u32, row: u32, column: u32, accumulated: vec4<f32>) {
 {% endif %}
     c[at] = v;
 }
-{% else %}
-// One element of C.
-fn store(base: u32, row: u32, column: u32, accumulated: f32) {
-    if (row >= params.m || column >= params.n) {
-        return;
-    }
-    let at = base + row * params.ldc + column;
-    var v = params.alpha * accumulated;
-{% if bias %}
-    v += bias[column];
-{% endif %}
-{% if gelu %}
-    pre_activation[at] = v;
-    v = gelu_new(vec4<f32>(v)).x;
-{% endif %}
-{% if gelu_backward %}
-    v *= gelu_new_derivative(vec4<f32>(pre_activation[at])).x;
-{% endif %}
-{% if residual %}
-    v += residual[at];
-{% endif %}
-{% if accumulate %}
-    v += c[at];
-{% endif %}
-    c[at] = v;
-}
-{% endif %}

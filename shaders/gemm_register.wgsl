@@ -6,11 +6,15 @@
 {% else %}
 // `gemm portable`: nothing but registers; runs everywhere.
 {% endif %}
-// One invocation owns its tile of C. Dispatch: (ceil(N / ({{ wx }}·{{ tn }})), ceil(M / {{ tm }}), maps).
+// One invocation owns its tile of C. Dispatch: (ceil(M / {{ tm }}), ceil(N / ({{ wx }}·{{ tn }})), maps):
+// rows first, so that the columns of B that one row of tiles read are still in the cache for the next.
 // Accumulators are named scalars or vec4s, unrolled by the template: arrays would not stay in registers.
 {% include "gemm_common" %}
 
 {% set quads = tn // 4 %}
+{% set together = [[subgroup // ([tm // 4, 1] | max), 1] | max, 4] | min %}
+{% set outputs = tn if form == 1 else quads %}
+{% set zero = "0.0" if form == 1 else "vec4<f32>(0.0)" %}
 @compute @workgroup_size({{ wx }})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>{% if subgroup %}, @builtin(subgroup_invocation_id) lane: u32{% endif %}) {
     let batch = group.z / params.heads;
@@ -18,8 +22,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
     let a_base = params.a_offset + batch * params.a_batch + head * params.a_head;
     let b_base = params.b_offset + batch * params.b_batch + head * params.b_head;
     let c_base = params.c_offset + batch * params.c_batch + head * params.c_head;
-    let row = group.y * {{ tm }}u;
-    let tile_column = group.x * {{ wx * tn }}u;
+    let row = group.x * {{ tm }}u;
+    let tile_column = group.y * {{ wx * tn }}u;
     var k_begin = 0u;
     var k_end = params.k;
     if (params.causal == 1u && tile_column > row + {{ tm - 1 }}u) {
@@ -31,89 +35,94 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
     if (params.causal == 3u) {
         k_begin = row;
     }
-{% if form == 1 %}
-    let column = tile_column + local.x;
-{% for i in range(tm) %}{% for j in range(tn) %}    var c{{ i }}_{{ j }} = 0.0;
-{% endfor %}{% endfor %}
-    for (var k = k_begin; k < k_end; k += 4u) {
-{% if subgroup %}
-{% for i in range(tm // subgroup) %}
-        let v{{ i }} = load_a(a_base, row + {{ i * subgroup }}u + lane, k);
-{% endfor %}
-{% for i in range(tm) %}
-        let a{{ i }} = subgroupBroadcast(v{{ i // subgroup }}, {{ i % subgroup }}u);
-{% endfor %}
-{% else %}
-{% for i in range(tm) %}
-        let a{{ i }} = load_a(a_base, row + {{ i }}u, k);
-{% endfor %}
-{% endif %}
-{% for j in range(tn) %}
-        let b{{ j }} = load_b(b_base, column + {{ j * wx }}u, k);
-{% for i in range(tm) %}
-        c{{ i }}_{{ j }} += a{{ i }}.x * b{{ j }}.x; c{{ i }}_{{ j }} += a{{ i }}.y * b{{ j }}.y; c{{ i }}_{{ j }} += a{{ i }}.z * b{{ j }}.z; c{{ i }}_{{ j }} += a{{ i }}.w * b{{ j }}.w;
-{% endfor %}
-{% endfor %}
-    }
-{% for i in range(tm) %}{% for j in range(tn) %}    store(c_base, row + {{ i }}u, column + {{ j * wx }}u, c{{ i }}_{{ j }});
-{% endfor %}{% endfor %}
-{% else %}
     let column = tile_column + local.x * {{ tn }}u;
-{% for i in range(tm) %}{% for q in range(quads) %}    var c{{ i }}_{{ q }} = vec4<f32>(0.0);
-{% endfor %}{% endfor %}
-{% if form == 0 %}
+{% for i in range(tm) %}
+{% for j in range(outputs) %}
+    var c{{ i }}_{{ j }} = {{ zero }};
+{% endfor %}
+{% endfor %}
     for (var k = k_begin; k < k_end; k += 4u) {
+{% if form == 2 %}
+{# A quad holds 4 rows at one k. A subgroup wider than the tile's quads loads those of `together` values of k at once. #}
 {% if subgroup %}
-{% for i in range(tm // subgroup) %}
+{% for s in range(0, 4, together) %}
+{% for i in range((tm // 4 + subgroup - 1) // subgroup) %}
+        let v{{ s }}_{{ i }} = load_a(a_base, k + {{ s }}u + lane / {{ tm // 4 }}u, row + 4u * ({{ i * subgroup }}u + lane % {{ tm // 4 }}u));
+{% endfor %}
+{% endfor %}
+{% endif %}
+{% for s in range(4) %}
+{% for i in range((tm + 3) // 4) %}
+{% if subgroup %}
+        let a{{ s }}_{{ i }} = subgroupBroadcast(v{{ s // together * together }}_{{ i // subgroup }}, {{ (s % together) * (tm // 4) + i % subgroup }}u);
+{% else %}
+        let a{{ s }}_{{ i }} = load_a(a_base, k + {{ s }}u, row + {{ 4 * i }}u);
+{% endif %}
+{% endfor %}
+{% endfor %}
+{% else %}
+{# A quad holds one row at 4 values of k. #}
+{% if subgroup %}
+{% for i in range((tm + subgroup - 1) // subgroup) %}
         let v{{ i }} = load_a(a_base, row + {{ i * subgroup }}u + lane, k);
 {% endfor %}
-{% for i in range(tm) %}
-        let a{{ i }} = subgroupBroadcast(v{{ i // subgroup }}, {{ i % subgroup }}u);
+{% endif %}
+{% endif %}
+{% if form == 1 %}
+{% for j in range(tn) %}
+        let b{{ j }} = load_b(b_base, column + {{ j }}u, k);
 {% endfor %}
 {% else %}
-{% for i in range(tm) %}
-        let a{{ i }} = load_a(a_base, row + {{ i }}u, k);
+{% for s in range(4) %}
+{% for q in range(quads) %}
+        let b{{ s }}_{{ q }} = load_b(b_base, k + {{ s }}u, column + {{ 4 * q }}u);
+{% endfor %}
 {% endfor %}
 {% endif %}
-{% for step in ["x", "y", "z", "w"] %}
-{% for q in range(quads) %}
-        let b{{ step }}_{{ q }} = load_b(b_base, k + {{ {"x": 0, "y": 1, "z": 2, "w": 3}[step] }}u, column + {{ 4 * q }}u);
 {% for i in range(tm) %}
-        c{{ i }}_{{ q }} += a{{ i }}.{{ step }} * b{{ step }}_{{ q }};
-{% endfor %}
-{% endfor %}
-{% endfor %}
-    }
+{% if form == 2 %}
+{% set a = [["a0_", i // 4, ".", "xyzw"[i % 4]] | join, ["a1_", i // 4, ".", "xyzw"[i % 4]] | join, ["a2_", i // 4, ".", "xyzw"[i % 4]] | join, ["a3_", i // 4, ".", "xyzw"[i % 4]] | join] %}
 {% else %}
-    for (var k = k_begin; k < k_end; k++) {
 {% if subgroup %}
-{% for i in range((tm // 4 + subgroup - 1) // subgroup) %}
-        let v{{ i }} = load_a(a_base, k, row + 4u * ({{ i * subgroup }}u + lane));
-{% endfor %}
-{% for i in range(tm // 4) %}
         let a{{ i }} = subgroupBroadcast(v{{ i // subgroup }}, {{ i % subgroup }}u);
+{% else %}
+        let a{{ i }} = load_a(a_base, row + {{ i }}u, k);
+{% endif %}
+{% set a = [["a", i, ".x"] | join, ["a", i, ".y"] | join, ["a", i, ".z"] | join, ["a", i, ".w"] | join] %}
+{% endif %}
+{% if form == 1 %}
+{% for j in range(tn) %}
+        c{{ i }}_{{ j }} += {{ a[0] }} * b{{ j }}.x; c{{ i }}_{{ j }} += {{ a[1] }} * b{{ j }}.y; c{{ i }}_{{ j }} += {{ a[2] }} * b{{ j }}.z; c{{ i }}_{{ j }} += {{ a[3] }} * b{{ j }}.w;
 {% endfor %}
 {% else %}
-{% for i in range(tm // 4) %}
-        let a{{ i }} = load_a(a_base, k, row + {{ 4 * i }}u);
+{% for q in range(quads) %}
+        c{{ i }}_{{ q }} += {{ a[0] }} * b0_{{ q }}; c{{ i }}_{{ q }} += {{ a[1] }} * b1_{{ q }}; c{{ i }}_{{ q }} += {{ a[2] }} * b2_{{ q }}; c{{ i }}_{{ q }} += {{ a[3] }} * b3_{{ q }};
 {% endfor %}
 {% endif %}
-{% for q in range(quads) %}
-        let b{{ q }} = load_b(b_base, k, column + {{ 4 * q }}u);
-{% for i in range(tm) %}
-        c{{ i }}_{{ q }} += a{{ i // 4 }}.{{ ["x", "y", "z", "w"][i % 4] }} * b{{ q }};
-{% endfor %}
 {% endfor %}
     }
-{% endif %}
-{% for i in range(tm) %}{% for q in range(quads) %}
-{% if vec_c %}
-    store(c_base, row + {{ i }}u, column + {{ 4 * q }}u, c{{ i }}_{{ q }});
+
+    // The epilogue in a loop: unrolled it would be most of the kernel's compile time. The array is written once.
+    var tile: array<vec4<f32>, {{ tm * quads }}>;
+{% for i in range(tm) %}
+{% for q in range(quads) %}
+{% if form == 1 %}
+    tile[{{ i * quads + q }}] = vec4<f32>(c{{ i }}_{{ 4 * q }}, c{{ i }}_{{ 4 * q + 1 }}, c{{ i }}_{{ 4 * q + 2 }}, c{{ i }}_{{ 4 * q + 3 }});
 {% else %}
-{% for step in ["x", "y", "z", "w"] %}
-    store(c_base, row + {{ i }}u, column + {{ 4 * q + {"x": 0, "y": 1, "z": 2, "w": 3}[step] }}u, c{{ i }}_{{ q }}.{{ step }});
+    tile[{{ i * quads + q }}] = c{{ i }}_{{ q }};
+{% endif %}
+{% endfor %}
+{% endfor %}
+    for (var i = 0u; i < {{ tm }}u; i++) {
+{% for q in range(quads) %}
+        let v{{ q }} = tile[i * {{ quads }}u + {{ q }}u];
+{% if vec_c %}
+        store(c_base, row + i, column + {{ 4 * q }}u, v{{ q }});
+{% else %}
+{% for s in range(4) %}
+        store(c_base, row + i, column + {{ 4 * q + s }}u, v{{ q }}.{{ "xyzw"[s] }});
 {% endfor %}
 {% endif %}
-{% endfor %}{% endfor %}
-{% endif %}
+{% endfor %}
+    }
 }

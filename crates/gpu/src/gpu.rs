@@ -15,6 +15,9 @@ pub struct Capabilities {
     /// Subgroup size, where it is the same for every kernel and a power of two from 4 to 32;
     /// `None` where it varies or subgroup operations are not offered.
     pub subgroup: Option<u32>,
+    /// Whether the subgroup GEMM loads two floats as one 64-bit integer: on software adapters,
+    /// which load component by component, where they have such integers.
+    pub wide_loads: bool,
     /// Whether kernels can be timed on the device.
     pub timestamps: bool,
     /// Invocations that share a row in row-wise kernels (layer norm, softmax, …). On a software
@@ -68,7 +71,8 @@ impl Gpu {
         let (features, limits) = if options.webgpu_defaults {
             (wgpu::Features::empty(), wgpu::Limits::default())
         } else {
-            let wanted = wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY;
+            let wanted =
+                wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::SHADER_INT64;
             (adapter.features() & wanted, adapter.limits())
         };
         let request = adapter.request_device(&wgpu::DeviceDescriptor {
@@ -96,6 +100,7 @@ impl Gpu {
         let subgroup = (features.contains(wgpu::Features::SUBGROUP) && fixed).then_some(smallest);
         let capabilities = Capabilities {
             subgroup,
+            wide_loads: features.contains(wgpu::Features::SHADER_INT64) && description.is_software(),
             timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
             row_lanes: if description.is_software() { 8 } else { 64 },
             max_binding: limits.max_storage_buffer_binding_size as u64,

@@ -327,9 +327,12 @@ pub fn gemm(recorder: &mut Recorder, op: Gemm<'_>) -> Result<(), GpuError> {
         _ => k + k.div_ceil(16),
     };
     expect::iterations(OP, "the inner extent", iterations)?;
-    let vec_c = op.form != Form::NT && variant != GemmVariant::Workgroup && op.c.quads();
+    let vec_c = variant != GemmVariant::Workgroup && op.c.quads();
+    let handed_round = variant == GemmVariant::Subgroup && m > 4;
+    let wide = variant == GemmVariant::Subgroup && recorder.gpu.capabilities().wide_loads;
     let mut options = vec![
         ("form", op.form as u32),
+        ("wide", wide.into()),
         ("vec_a", op.a.quads().into()),
         ("vec_b", op.b.quads().into()),
         ("vec_c", vec_c.into()),
@@ -347,7 +350,7 @@ pub fn gemm(recorder: &mut Recorder, op: Gemm<'_>) -> Result<(), GpuError> {
                 ("tm", tile.rows),
                 ("tn", tile.columns),
                 ("wx", tile.width),
-                ("subgroup", if variant == GemmVariant::Subgroup { subgroup.unwrap_or(0) } else { 0 }),
+                ("subgroup", if handed_round { subgroup.unwrap_or(0) } else { 0 }),
             ]);
             "gemm_register"
         }
@@ -373,11 +376,13 @@ pub fn gemm(recorder: &mut Recorder, op: Gemm<'_>) -> Result<(), GpuError> {
         index(op.c.head_stride)?,
         op.alpha.to_bits(),
     ];
-    let grid = [
-        n.div_ceil((tile.columns * tile.width) as usize) as u32,
-        m.div_ceil(tile.group_rows as usize) as u32,
-        expect::maps(OP, batches * heads)?,
-    ];
+    let columns = n.div_ceil((tile.columns * tile.width) as usize) as u32;
+    let rows = m.div_ceil(tile.group_rows as usize) as u32;
+    let maps = expect::maps(OP, batches * heads)?;
+    let grid = match variant {
+        GemmVariant::Workgroup => [columns, rows, maps],
+        GemmVariant::Portable | GemmVariant::Subgroup => [rows, columns, maps],
+    };
     recorder.dispatch(&Kernel::new(name, options), &bindings, &params, grid)
 }
 
@@ -393,17 +398,24 @@ impl Tile {
     fn choose(variant: GemmVariant, subgroup: Option<u32>, form: Form, m: usize) -> Tile {
         match variant {
             GemmVariant::Workgroup => Tile { rows: 4, columns: 4, width: 16, group_rows: 64 },
-            GemmVariant::Subgroup => {
-                // 32×4 measured best on lavapipe among tiles whose JIT stays under 200 ms; few rows
-                // (a decode step) waste less of an 8-row tile.
+            GemmVariant::Subgroup if m > 4 => {
+                // 128 outputs per invocation: beyond, the JIT takes seconds. Measured best on
+                // lavapipe: 32×4 for NT; 16×8 for NN and TN, whose rows of B are farther apart, and
+                // for few rows.
                 let lanes = subgroup.unwrap_or(8);
-                let rows = if m <= 8 { lanes.max(8) } else { 32 };
-                Tile { rows, columns: 4, width: lanes.max(8), group_rows: rows }
+                let rows = if form == Form::NT && m > 16 { 32 } else { 16 }.max(lanes);
+                let columns = if form == Form::NT && m > 16 { 4 } else { 8 };
+                Tile { rows, columns, width: lanes.max(8), group_rows: rows }
             }
-            GemmVariant::Portable => {
+            // Few rows have nothing to hand round.
+            GemmVariant::Portable | GemmVariant::Subgroup => {
                 // 8×8 measured best among plain register tiles on lavapipe; NT keeps one scalar per
                 // output and has registers for half of it.
-                let rows = if m <= 4 { 4 } else { 8 };
+                let rows = match m {
+                    1 => 1,
+                    2..=4 => 4,
+                    _ => 8,
+                };
                 let columns = if form == Form::NT { 4 } else { 8 };
                 Tile { rows, columns, width: 8, group_rows: rows }
             }
