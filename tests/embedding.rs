@@ -1,1 +1,25 @@
+//! The program of the README and of the crate's documentation, run on the shipped model.
 
+mod embed {
+    include!("../crates/retrograd/examples/embed.rs");
+
+    pub fn run() -> Result<(), Box<dyn std::error::Error>> {
+        main()
+    }
+}
+
+use std::path::Path;
+
+#[test]
+fn it_runs() {
+    // Its paths are those of a program started at the root of the project.
+    std::env::set_current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")).unwrap();
+    embed::run().unwrap();
+}
+
+#[test]
+fn it_is_fifteen_lines() {
+    let program = include_str!("../crates/retrograd/examples/embed.rs");
+    let body = program.lines().skip_while(|line| !line.starts_with("fn main")).count();
+    assert!(body <= 15, "{body} lines");
+}

@@ -18,7 +18,7 @@ const EXIT_CODES: &str =
 
 /// Closed-form GPT-2 backward passes on any GPU: traces, Reversed Attention, generation, training.
 #[derive(Parser)]
-#[command(name = "retrograd", version, max_term_width = 110, arg_required_else_help = true, after_help = EXIT_CODES)]
+#[command(name = "retrograd", version, max_term_width = 110, arg_required_else_help = true, args_override_self = true, after_help = EXIT_CODES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

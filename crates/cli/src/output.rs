@@ -1,9 +1,11 @@
 //! What goes to stdout and how text is made safe to print.
 
 use crate::error::CliError;
+use retrograd::FormatError;
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
+use std::path::Path;
 
 /// Prints one JSON document and a line break.
 pub(crate) fn print_json(document: &impl Serialize) -> Result<(), CliError> {
@@ -18,6 +20,19 @@ pub(crate) fn print_styled(text: &str) -> Result<(), CliError> {
     let mut out = anstream::stdout().lock();
     out.write_all(text.as_bytes())?;
     Ok(out.flush()?)
+}
+
+/// Whether a file can be written at `path`: asked before anything is computed for it.
+pub(crate) fn check_writable(path: &Path) -> Result<(), FormatError> {
+    if path.is_dir() {
+        return Err(FormatError::malformed(path, "is a directory; give the name of a file"));
+    }
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !parent.is_dir() {
+        let reason = format!("cannot be written: there is no directory {}", parent.display());
+        return Err(FormatError::malformed(path, reason));
+    }
+    Ok(())
 }
 
 /// A token's text with its blanks visible and nothing that would move the cursor.

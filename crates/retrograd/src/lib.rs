@@ -30,5 +30,5 @@ pub use retrograd_formats::{
 };
 pub use retrograd_gpu::{Gpu, GpuError, GpuOptions};
 pub use retrograd_model::{
-    Finish, GenerateOptions, Generation, Gpt2, ModelError, Precision, SamplingOptions, Trace, train,
+    Finish, GenerateOptions, Generation, Gpt2, ModelError, Precision, Sampler, SamplingOptions, Trace, train,
 };

@@ -8,19 +8,19 @@ use retrograd::{Objective, RequestError, TokenId};
 
 #[derive(Args)]
 #[command(next_help_heading = "Objective (one is needed)")]
-#[group(id = "objective", multiple = false, args = ["target", "target_id", "completion", "next_token"])]
+#[group(skip)]
 pub(crate) struct ObjectiveArgs {
     /// Loss of this token after the prompt; it begins with a blank where a word begins: ' Paris'
-    #[arg(long, value_name = "TOKEN")]
+    #[arg(long, group = "objective", value_name = "TOKEN")]
     target: Option<String>,
     /// The same, by id
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(long, group = "objective", value_name = "N", allow_negative_numbers = true)]
     target_id: Option<String>,
     /// Mean loss of this text's tokens after the prompt
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, group = "objective", value_name = "TEXT")]
     completion: Option<String>,
     /// Mean loss of every next token of the prompt
-    #[arg(long)]
+    #[arg(long, group = "objective")]
     next_token: bool,
     /// With a target: the logit of this token minus the target's instead of a loss
     #[arg(long, value_name = "TOKEN", conflicts_with_all = ["completion", "next_token", "minus_id"])]

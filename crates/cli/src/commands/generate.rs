@@ -8,7 +8,7 @@ use crate::progress::Spinner;
 use clap::Args;
 use retrograd::formats::StreamDecoder;
 use retrograd::lens::{TokenText, token_texts};
-use retrograd::{Finish, GenerateOptions, Gpt2, SamplingOptions, TokenId};
+use retrograd::{Finish, GenerateOptions, Gpt2, Sampler, SamplingOptions, TokenId};
 use serde::Serialize;
 use std::io::{self, IsTerminal, Write};
 use std::ops::ControlFlow;
@@ -74,6 +74,8 @@ impl GenerateCommand {
             stop: files.config.eos_token_id.map(TokenId),
             interventions,
         };
+        // Options are checked before the model is loaded for them.
+        Sampler::new(options.sampling)?;
         let spinner = Spinner::new(format!("loading {}", files.dir.display()));
         let Engine::Device(model) = Engine::open(&self.model, &files)? else {
             return Err(CliError::Failed("--adapter: generation needs a device".to_owned()));
@@ -117,17 +119,20 @@ fn stream(
     options: &GenerateOptions,
 ) -> Result<(), CliError> {
     let mut writer = Writer { out: io::stdout(), decoder: files.tokenizer.as_ref().map(|t| t.stream()) };
-    for id in ids {
-        writer.token(*id)?;
-    }
     let mut failure = None;
-    let generation = model.generate(ids, options, |id| match writer.token(id) {
-        Ok(()) => ControlFlow::Continue(()),
-        Err(error) => {
-            failure = Some(error);
-            ControlFlow::Break(())
+    let mut prompt = ids.iter().copied();
+    let generation = model.generate(ids, options, |id| {
+        // The prompt stands before the first new token: when that comes, nothing is wrong with it.
+        let written = prompt.by_ref().chain([id]).try_for_each(|id| writer.token(id));
+        match written {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
+                failure = Some(error);
+                ControlFlow::Break(())
+            }
         }
     })?;
+    prompt.try_for_each(|id| writer.token(id))?;
     if let Some(error) = failure {
         return Err(error.into());
     }

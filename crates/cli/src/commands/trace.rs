@@ -3,7 +3,7 @@
 use crate::args::TraceArgs;
 use crate::engine::ModelFiles;
 use crate::error::CliError;
-use crate::output::{print_json, print_styled};
+use crate::output::{check_writable, print_json, print_styled};
 use crate::report::{self, Page};
 use clap::Args;
 use retrograd::formats::trace_file;
@@ -28,6 +28,9 @@ pub(crate) struct TraceCommand {
 
 impl TraceCommand {
     pub(crate) fn run(self) -> Result<(), CliError> {
+        if let Some(path) = &self.out {
+            check_writable(path)?;
+        }
         let files = ModelFiles::open(&self.trace.model)?;
         // The summary needs less than everything: only a file gets the rest.
         let sites = if self.out.is_none() { Some(summary_sites as fn(usize) -> _) } else { None };

@@ -77,5 +77,6 @@ fn legend(page: &mut Page, numbers: bool) {
             paint(heat(share), text)
         })
         .collect();
-    page.line(format_args!("{:MARGIN$}{}", "", cells.concat()));
+    page.line("");
+    page.line(format_args!("{} {}", paint(DIM, "scale"), cells.concat()));
 }

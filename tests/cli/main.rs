@@ -1,0 +1,9 @@
+//! The `retrograd` command from outside: what it prints, how it fails.
+
+mod bad_config;
+mod bad_request;
+mod bad_weights;
+mod documents;
+mod harness;
+mod model_dir;
+mod training;
