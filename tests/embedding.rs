@@ -23,3 +23,12 @@ fn it_is_fifteen_lines() {
     let body = program.lines().skip_while(|line| !line.starts_with("fn main")).count();
     assert!(body <= 15, "{body} lines");
 }
+
+#[test]
+fn the_readme_has_it() {
+    let readme = include_str!("../README.md");
+    assert!(
+        readme.contains(include_str!("../crates/retrograd/examples/embed.rs")),
+        "README.md shows another program"
+    );
+}

@@ -35,6 +35,14 @@ pub(crate) fn check_writable(path: &Path) -> Result<(), FormatError> {
     Ok(())
 }
 
+/// Whether `path` is a directory or can become one.
+pub(crate) fn check_directory(path: &Path) -> Result<(), FormatError> {
+    match path.ancestors().find(|above| !above.as_os_str().is_empty() && above.exists()) {
+        Some(above) if !above.is_dir() => Err(FormatError::malformed(above, "is not a directory")),
+        _ => Ok(()),
+    }
+}
+
 /// A token's text with its blanks visible and nothing that would move the cursor.
 pub(crate) fn visible(text: &str) -> String {
     let mut shown = String::with_capacity(text.len() + 8);

@@ -1,10 +1,11 @@
 //! `retrograd tokenizer`
 
 use crate::error::CliError;
-use crate::output::print_json;
+use crate::output::{check_directory, print_json};
 use crate::progress::Spinner;
 use clap::Args;
-use retrograd::formats::{AtomicDir, BpeOptions, train_bpe};
+use retrograd::FormatError;
+use retrograd::formats::{BpeOptions, train_bpe};
 use std::path::PathBuf;
 
 #[derive(Args)]
@@ -19,7 +20,7 @@ pub(crate) struct TokenizerCommand {
     /// Special tokens, which get the first ids [default: <|endoftext|>]
     #[arg(long, value_name = "TOKEN", num_args = 1..)]
     special: Vec<String>,
-    /// Directory to write tokenizer.json, vocab.json, merges.txt and tokenizer_config.json to; must be new or empty
+    /// Directory to write tokenizer.json, vocab.json, merges.txt and tokenizer_config.json to
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Print one JSON document
@@ -30,12 +31,12 @@ pub(crate) struct TokenizerCommand {
 impl TokenizerCommand {
     pub(crate) fn run(self) -> Result<(), CliError> {
         // First, so that a directory that cannot be written is not found out at the end.
-        let out = AtomicDir::new(&self.out)?;
+        check_directory(&self.out)?;
         let spinner = Spinner::new("counting pairs".to_owned());
         let options = BpeOptions { vocab_size: self.vocab, special: self.special };
         let tokenizer = train_bpe(&self.text, &options)?;
-        tokenizer.save(out.path())?;
-        out.commit()?;
+        std::fs::create_dir_all(&self.out).map_err(|source| FormatError::io(&self.out, source))?;
+        tokenizer.save(&self.out)?;
         drop(spinner);
         if self.json {
             return print_json(&serde_json::json!({

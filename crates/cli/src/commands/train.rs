@@ -3,7 +3,7 @@
 use crate::args::DeviceArgs;
 use crate::error::CliError;
 use crate::interrupt;
-use crate::output::print_styled;
+use crate::output::{check_directory, print_styled};
 use crate::progress::{Spinner, TrainingProgress};
 use clap::{Args, ValueEnum};
 use retrograd::train::{Dataset, Order, Schedule, TrainOptions, Trainer};
@@ -128,9 +128,7 @@ impl TrainCommand {
                     .to_owned(),
             ));
         }
-        if self.out.exists() && !self.out.is_dir() {
-            return Err(CliError::Failed(format!("{}: is not a directory", self.out.display())));
-        }
+        check_directory(&self.out)?;
         let spinner = Spinner::new("tokenising".to_owned());
         let (config, tokenizer) = self.start.open(self.tokenizer.as_deref())?;
         let options = self.options(&config);
