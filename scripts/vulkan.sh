@@ -42,11 +42,12 @@ driver_exists() {
 }
 
 has_vulkan() {
-    local manifest
+    local manifest all
+    all=$(manifests)
     linkable libvulkan.so.1 || [ -n "${LD_LIBRARY_PATH:-}" ] || return 1
     while IFS= read -r manifest; do
         if [ -n "$manifest" ] && driver_exists "$manifest"; then return 0; fi
-    done < <(manifests)
+    done <<<"$all"
     return 1
 }
 
