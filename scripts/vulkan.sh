@@ -82,6 +82,10 @@ case $(uname -s) in
     *) exit 0 ;; # Metal and Direct3D 12 come with the system.
 esac
 if has_vulkan; then exit 0; fi
+if [ -n "${VK_DRIVER_FILES:-${VK_ICD_FILENAMES:-}}" ]; then
+    say "VK_DRIVER_FILES (or VK_ICD_FILENAMES) names no driver that is there"
+    exit 0
+fi
 if command -v apt-get >/dev/null; then
     install_with_apt
 elif command -v dnf >/dev/null; then
