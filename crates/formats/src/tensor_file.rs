@@ -1,8 +1,8 @@
 //! Named f32 tensors with a few strings: what a program keeps for itself between runs, such as the state
 //! of a training. Safetensors on disk, so that other tools can look inside.
 
-use crate::safetensors_file::{header, Entry, SafetensorsFile};
-use crate::{write_atomic_with, FormatError};
+use crate::safetensors_file::{Entry, SafetensorsFile, header};
+use crate::{FormatError, write_atomic_with};
 use std::collections::BTreeMap;
 use std::path::Path;
 

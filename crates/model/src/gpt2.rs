@@ -54,7 +54,15 @@ impl Gpt2 {
         let tokenizer = Tokenizer::from_dir(dir)?;
         let name = dir.display().to_string();
         let programs = Mutex::default();
-        Ok(Gpt2(Arc::new(Inner { gpu: gpu.clone(), config, parameters, tokenizer, name, precision, programs })))
+        Ok(Gpt2(Arc::new(Inner {
+            gpu: gpu.clone(),
+            config,
+            parameters,
+            tokenizer,
+            name,
+            precision,
+            programs,
+        })))
     }
 
     /// A model from values in host memory: one entry per parameter, by canonical HF name

@@ -225,7 +225,9 @@ impl Values<'_> {
     fn f16(&self, name: &str) -> Result<Vec<u16>, ModelError> {
         match self {
             Values::Files(weights) => Ok(weights.get(name)?.to_f16_bits()?),
-            Values::Host(_) => Ok(self.f32(name)?.iter().map(|x| half::f16::from_f32(*x).to_bits()).collect()),
+            Values::Host(_) => {
+                Ok(self.f32(name)?.iter().map(|x| half::f16::from_f32(*x).to_bits()).collect())
+            }
         }
     }
 }

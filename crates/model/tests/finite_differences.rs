@@ -50,7 +50,8 @@ fn gradients_agree_with_differences_of_the_loss() {
     // A kind is a name without its layer: c_attn.weight of both blocks are one.
     let mut kinds: BTreeMap<String, Vec<(String, usize)>> = BTreeMap::new();
     for (name, gradient) in &gradients {
-        let kind = name.split('.').filter(|part| part.parse::<usize>().is_err()).collect::<Vec<_>>().join(".");
+        let kind =
+            name.split('.').filter(|part| part.parse::<usize>().is_err()).collect::<Vec<_>>().join(".");
         let used = |at: &usize| name != "transformer.wpe.weight" || *at < context * config.n_embd;
         let indices = (0..gradient.len()).filter(used).map(|at| (name.clone(), at));
         kinds.entry(kind).or_default().extend(indices);

@@ -8,7 +8,7 @@ mod support;
 use retrograd_formats::{BlockSite, Site, TraceRead};
 use retrograd_gpu::{Gpu, GpuOptions};
 use retrograd_model::{Gpt2, Precision};
-use support::{fixture, gpu, json, read_f64, relative_error, request, TRACES};
+use support::{TRACES, fixture, gpu, json, read_f64, relative_error, request};
 
 const FLOOR: f64 = 2e-6;
 

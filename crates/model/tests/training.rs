@@ -6,7 +6,7 @@ use retrograd_formats::{BlockSite, Config, Layer, LinearKind, Site, TraceRead, W
 use retrograd_model::train::{Dataset, Order, Schedule, TrainOptions, Trainer};
 use retrograd_model::{Gpt2, Precision};
 use retrograd_reference::ReferenceModel;
-use support::{fixture, gpu, json, read_f64, read_u32, relative_error, request, TRACES};
+use support::{TRACES, fixture, gpu, json, read_f64, read_u32, relative_error, request};
 
 /// The fixture's settings; see tests/fixtures/adamw/fixture.json.
 fn options() -> TrainOptions {
@@ -46,7 +46,8 @@ fn ten_steps_follow_pytorch() {
     let tiny = json(&fixture("adamw").join("fixture.json"))["tiny_gradient"].as_f64().unwrap_or(1e-5);
     let mut worst = 0.0_f64;
     for (name, _, values) in trainer.weights().unwrap() {
-        let (reference, gradient) = (&expected[&format!("final.{name}")], &expected[&format!("mean_abs_grad.{name}")]);
+        let (reference, gradient) =
+            (&expected[&format!("final.{name}")], &expected[&format!("mean_abs_grad.{name}")]);
         for ((value, reference), gradient) in values.iter().zip(reference).zip(gradient) {
             if *gradient > tiny {
                 let steps = (f64::from(*value) - reference).abs() / 1e-3;
@@ -66,7 +67,9 @@ fn weight_gradients_are_those_of_the_oracle() {
     trainer.step().unwrap();
     let batches: Vec<_> = (0..4)
         .map(|row| {
-            let ids = |from: usize| tokens[from..from + 16].iter().map(|id| retrograd_formats::TokenId(*id)).collect();
+            let ids = |from: usize| {
+                tokens[from..from + 16].iter().map(|id| retrograd_formats::TokenId(*id)).collect()
+            };
             (ids(row * 16), ids(row * 16 + 1))
         })
         .collect();
@@ -86,7 +89,8 @@ fn factors_of_a_trace_make_the_weight_gradients_of_autograd() {
         let trace = model.trace(&request(name)).unwrap();
         for layer in 0..model.config().n_layer {
             for kind in LinearKind::ALL {
-                let Some(reference) = expected.get(&format!("grad.transformer.h.{layer}.{}.weight", kind.suffix()))
+                let Some(reference) =
+                    expected.get(&format!("grad.transformer.h.{layer}.{}.weight", kind.suffix()))
                 else {
                     continue;
                 };
@@ -174,7 +178,8 @@ fn a_model_from_scratch_learns_a_repeated_text() {
     let text: Vec<u32> = (0..2000).map(|i| (i * i % 47) as u32).collect();
     let options =
         TrainOptions { steps: 60, batch: 4, context: 16, lr: 1e-2, warmup: 5, ..TrainOptions::default() };
-    let mut trainer = Trainer::from_config(&gpu(), &config, Dataset::from_ids(text.clone()), options).unwrap();
+    let mut trainer =
+        Trainer::from_config(&gpu(), &config, Dataset::from_ids(text.clone()), options).unwrap();
     let held_out = Dataset::from_ids(text[..200].to_vec());
     let before = trainer.evaluate(&held_out).unwrap();
     assert!((before - 50_f32.ln()).abs() < 0.3, "a fresh model knows nothing: {before}");

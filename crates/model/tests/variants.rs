@@ -34,7 +34,10 @@ fn every_gemm_variant_is_as_exact() {
             for site in trace.sites().into_iter().filter(|site| *site != Site::Tokens) {
                 let error = relative_error(trace.read(site).unwrap().as_f32(), &expected[&site.to_string()]);
                 let torch = torch_error[site.to_string()].as_f64().unwrap();
-                assert!(error <= (4.0 * torch).max(2e-6), "{variant} {name} {site}: {error:.2e}, {torch:.2e}");
+                assert!(
+                    error <= (4.0 * torch).max(2e-6),
+                    "{variant} {name} {site}: {error:.2e}, {torch:.2e}"
+                );
             }
         }
     }

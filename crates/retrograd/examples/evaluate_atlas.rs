@@ -116,18 +116,18 @@ fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, Box<dyn Error>
     Ok(serde_json::from_slice(&text).map_err(|error| format!("{}: {error}", path.display()))?)
 }
 
+/// By task and cell.
+type Scores<'a> = BTreeMap<(String, &'a str), Score>;
+
 /// Top-1 accuracy per (task, cell).
-fn score<'a>(
-    model: &Gpt2,
-    asked: Vec<((String, &'a str), &Question)>,
-) -> Result<BTreeMap<(String, &'a str), Score>, Box<dyn Error>> {
+fn score<'a>(model: &Gpt2, asked: Vec<((String, &'a str), &Question)>) -> Result<Scores<'a>, Box<dyn Error>> {
     let tokenizer = model.require_tokenizer()?;
     let mut encoded = Vec::with_capacity(asked.len());
     for (cell, question) in asked {
         encoded.push((tokenizer.encode(&question.prompt)?, tokenizer.single_token(&question.answer)?, cell));
     }
     encoded.sort_by_key(|(ids, _, _)| ids.len());
-    let mut scores: BTreeMap<(String, &'a str), Score> = BTreeMap::new();
+    let mut scores = Scores::new();
     for (ids, answer, cell) in encoded {
         let logits = model.logits(&ids, &Interventions::default())?;
         let best = (0..logits.len()).max_by(|a, b| logits[*a].total_cmp(&logits[*b])).unwrap_or(0);

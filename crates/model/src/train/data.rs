@@ -2,8 +2,8 @@
 
 use super::options::Order;
 use crate::ModelError;
-use rand_pcg::rand_core::{Rng, SeedableRng};
 use rand_pcg::Pcg64;
+use rand_pcg::rand_core::{Rng, SeedableRng};
 use retrograd_formats::{FormatError, TokenId, Tokenizer};
 use std::path::Path;
 
@@ -51,9 +51,10 @@ impl Dataset {
 
     /// FNV-1a of the tokens: a resumed training must see the text that it began with.
     pub(crate) fn digest(&self) -> u64 {
-        self.tokens.iter().flat_map(|token| token.to_le_bytes()).fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        })
+        self.tokens
+            .iter()
+            .flat_map(|token| token.to_le_bytes())
+            .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
     }
 
     /// Checks that every token is in the vocabulary.

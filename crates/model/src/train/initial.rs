@@ -1,8 +1,8 @@
 //! Initial weights, as GPT-2's authors drew them.
 
 use super::data::generator;
-use rand_pcg::rand_core::Rng;
 use rand_pcg::Pcg64;
+use rand_pcg::rand_core::Rng;
 use retrograd_formats::{Config, Weights};
 use std::collections::BTreeMap;
 

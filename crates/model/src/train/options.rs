@@ -89,7 +89,8 @@ impl TrainOptions {
         match self.schedule {
             Schedule::Constant => peak,
             Schedule::Cosine => {
-                let progress = (step - self.warmup) as f64 / (self.steps.max(self.warmup + 1) - self.warmup) as f64;
+                let progress =
+                    (step - self.warmup) as f64 / (self.steps.max(self.warmup + 1) - self.warmup) as f64;
                 peak * 0.5 * (1.0 + (std::f64::consts::PI * progress.min(1.0)).cos())
             }
         }
@@ -104,7 +105,10 @@ impl TrainOptions {
         } else if self.batch == 0 {
             ("batch", "must be at least 1".to_owned())
         } else if self.context == 0 || self.context > n_positions {
-            ("context", format!("must be 1 to the model's n_positions of {n_positions}, not {}", self.context))
+            (
+                "context",
+                format!("must be 1 to the model's n_positions of {n_positions}, not {}", self.context),
+            )
         } else if !positive(self.lr) {
             ("lr", "must be a positive number".to_owned())
         } else if !(self.weight_decay.is_finite() && self.weight_decay >= 0.0) {

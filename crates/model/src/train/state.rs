@@ -26,7 +26,9 @@ pub(super) fn write(
     let tensors: Vec<_> = parts
         .iter()
         .flat_map(|(part, named)| {
-            named.iter().map(move |(name, shape, values)| (format!("{part}.{name}"), shape.clone(), &values[..]))
+            named
+                .iter()
+                .map(move |(name, shape, values)| (format!("{part}.{name}"), shape.clone(), &values[..]))
         })
         .collect();
     Ok(tensor_file::write(path, &metadata, &tensors)?)

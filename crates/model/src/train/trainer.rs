@@ -4,14 +4,14 @@ use super::data::{Dataset, Windows};
 use super::initial::initial_weights;
 use super::options::TrainOptions;
 use super::state;
+use crate::ModelError;
 use crate::head::LossKind;
 use crate::parameters::{Parameters, Precision, Values};
 use crate::program::{Form, Program, Purpose};
-use crate::ModelError;
 use retrograd_formats::{
-    write_atomic, write_model_weights, Config, Dtype as FileDtype, Interventions, Tokenizer, Weights,
+    Config, Dtype as FileDtype, Interventions, Tokenizer, Weights, write_atomic, write_model_weights,
 };
-use retrograd_gpu::{ops, Gpu, HostData, Pass, Recorder, Tensor};
+use retrograd_gpu::{Gpu, HostData, Pass, Recorder, Tensor, ops};
 use std::path::Path;
 
 /// What a step did.
@@ -186,8 +186,13 @@ impl Trainer {
             HostData::F32(values) => values[0],
             HostData::U32(_) => f32::NAN,
         };
-        let report =
-            StepReport { step: self.step, loss: value(0), grad_norm: value(1), lr, tokens: self.inputs.len() };
+        let report = StepReport {
+            step: self.step,
+            loss: value(0),
+            grad_norm: value(1),
+            lr,
+            tokens: self.inputs.len(),
+        };
         if !report.loss.is_finite() || !report.grad_norm.is_finite() {
             return Err(ModelError::invalid(
                 format!("step {}", self.step),

@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use retrograd_formats::{
-    trace_file, Config, Head, Interventions, Objective, PatchMap, TokenId, TraceRequest,
+    Config, Head, Interventions, Objective, PatchMap, TokenId, TraceRequest, trace_file,
 };
 use retrograd_gpu::{Gpu, GpuOptions};
 use safetensors::SafeTensors;
@@ -87,8 +87,12 @@ pub fn json(path: &std::path::Path) -> Value {
 pub fn request(name: &str) -> TraceRequest {
     let dir = fixture(name);
     let description = json(&dir.join("fixture.json"));
-    let ids: Vec<TokenId> =
-        description["ids"].as_array().unwrap().iter().map(|id| TokenId(id.as_u64().unwrap() as u32)).collect();
+    let ids: Vec<TokenId> = description["ids"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|id| TokenId(id.as_u64().unwrap() as u32))
+        .collect();
     let objective = &description["objective"];
     let token = |key: &str| TokenId(objective[key].as_u64().unwrap() as u32);
     let objective = match objective["kind"].as_str().unwrap() {
