@@ -63,7 +63,7 @@ impl AdapterDescription {
             driver: info.driver,
             driver_info: info.driver_info,
             subgroup_sizes: (info.subgroup_min_size, info.subgroup_max_size),
-            max_storage_binding: limits.max_storage_buffer_binding_size as u64,
+            max_storage_binding: limits.max_storage_buffer_binding_size,
             max_buffer: limits.max_buffer_size,
             timestamps: adapter.features().contains(wgpu::Features::TIMESTAMP_QUERY),
         }

@@ -103,7 +103,7 @@ impl Gpu {
             wide_loads: features.contains(wgpu::Features::SHADER_INT64) && description.is_software(),
             timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
             row_lanes: if description.is_software() { 8 } else { 64 },
-            max_binding: limits.max_storage_buffer_binding_size as u64,
+            max_binding: limits.max_storage_buffer_binding_size,
             max_buffer: limits.max_buffer_size,
         };
         let memory_limit = options.memory_limit.or_else(|| available_memory(description));
@@ -258,7 +258,7 @@ impl Gpu {
     /// Replaces the elements of an f16 tensor, given as bit patterns.
     pub fn write_f16(&self, tensor: &Tensor, bits: &[u16]) -> Result<(), GpuError> {
         self.expect_elements(tensor, bits.len(), Dtype::F16)?;
-        if bits.len() % 2 == 0 {
+        if bits.len().is_multiple_of(2) {
             self.write_bytes(tensor, bytemuck::cast_slice(bits));
         } else {
             // Whole words are written: an odd count gets a zero after its last element.

@@ -130,8 +130,9 @@ impl Program {
                 let (block, a, d) = (&parameters.blocks[layer], &activations[layer], &deltas[layer]);
                 // Only the last block's δ begins at the first loss position: attention spreads it.
                 let first = if layer + 1 == config.n_layer { form.first_position } else { 0 };
-                let recompute = recompute && !memory.keeps(layer, BlockSite::Pattern);
-                block::backward(&mut recorder, &dims, block, a, d, &scratch, Rows { first }, recompute)?;
+                let recompute_pattern = recompute && !memory.keeps(layer, BlockSite::Pattern);
+                let rows = Rows { first, recompute_pattern };
+                block::backward(&mut recorder, &dims, block, a, d, &scratch, rows)?;
                 if let Purpose::WeightGradients(gradients) = purpose {
                     block::weight_gradients(&mut recorder, &gradients.blocks[layer], a, d)?;
                 }
@@ -351,7 +352,7 @@ impl<'a> Memory<'a> {
             let keep = |memory: &Self, site| training || memory.keeps(l, site);
             let resid_post = if stream {
                 self.own([n, d])?
-            } else if l % 2 == 0 {
+            } else if l.is_multiple_of(2) {
                 self.shared("post_even", [n, d])?
             } else {
                 self.shared("post_odd", [n, d])?
@@ -428,7 +429,8 @@ impl<'a> Memory<'a> {
         let last = self.layers - 1;
         let keep = keeps_stream(self, last);
         // Odd and even layers alternate between two buffers where nobody keeps them.
-        let mut resid_post = self.own_if(keep, if last % 2 == 0 { "d_even" } else { "d_odd" }, [n, d])?;
+        let mut resid_post =
+            self.own_if(keep, if last.is_multiple_of(2) { "d_even" } else { "d_odd" }, [n, d])?;
         let mut blocks = Vec::with_capacity(self.layers);
         for l in (0..self.layers).rev() {
             let resid_pre = if l == 0 {
@@ -436,7 +438,7 @@ impl<'a> Memory<'a> {
                 self.own_if(keep, "d_odd", [n, d])?
             } else {
                 let keep = keeps_stream(self, l - 1);
-                self.own_if(keep, if (l - 1) % 2 == 0 { "d_even" } else { "d_odd" }, [n, d])?
+                self.own_if(keep, if (l - 1).is_multiple_of(2) { "d_even" } else { "d_odd" }, [n, d])?
             };
             let mid = self.keeps(l, BlockSite::ResidMidDelta) || self.keeps(l, BlockSite::AttnProjDelta);
             let (f, r, qkv) = (

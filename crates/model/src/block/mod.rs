@@ -121,10 +121,13 @@ pub(crate) struct Scratch {
     pub(crate) e: Tensor,          // E  (batch·H, T, T)
 }
 
-/// Where the gradient of a pass begins: rows before `first_row` have δ = 0.
+/// How the backward pass of a block runs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rows {
+    /// Where its gradient begins: rows before this one have δ = 0.
     pub(crate) first: usize,
+    /// The pattern's buffer is shared by all blocks and must be filled again first.
+    pub(crate) recompute_pattern: bool,
 }
 
 /// Records the forward pass of a block.
@@ -138,8 +141,7 @@ pub(crate) fn forward(
     mlp::forward(recorder, dims, block, a)
 }
 
-/// Records the backward pass of a block. `recompute_pattern`: the pattern's buffer is shared by all
-/// blocks and must be filled again first.
+/// Records the backward pass of a block.
 pub(crate) fn backward(
     recorder: &mut Recorder,
     dims: &Dims,
@@ -148,10 +150,9 @@ pub(crate) fn backward(
     d: &Deltas,
     scratch: &Scratch,
     rows: Rows,
-    recompute_pattern: bool,
 ) -> Result<(), ModelError> {
     mlp::backward(recorder, block, a, d, scratch, rows)?;
-    if recompute_pattern {
+    if rows.recompute_pattern {
         attention::pattern(recorder, dims, a)?;
     }
     attention::backward(recorder, dims, block, a, d, scratch, rows)

@@ -9,4 +9,4 @@ mod trainer;
 
 pub use data::Dataset;
 pub use options::{Order, Schedule, TrainOptions};
-pub use trainer::{StepReport, Trainer};
+pub use trainer::{NamedValues, StepReport, Trainer};

@@ -1,6 +1,7 @@
 //! The state of a training on disk: one file, replaced whole.
 
 use super::options::TrainOptions;
+use super::trainer::NamedValues;
 use crate::ModelError;
 use retrograd_formats::tensor_file::{self, TensorFile};
 use retrograd_formats::{Config, FormatError};
@@ -9,8 +10,6 @@ use std::path::Path;
 
 const FORMAT: &str = "retrograd-train/1";
 
-type Named = Vec<(String, Vec<usize>, Vec<f32>)>;
-
 /// Writes step, options, shape, digest of the text, parameters and moments.
 pub(super) fn write(
     path: &Path,
@@ -18,7 +17,7 @@ pub(super) fn write(
     options: &TrainOptions,
     config: &Config,
     digest: u64,
-    parts: &[(&str, Named)],
+    parts: &[(&str, Vec<NamedValues>)],
 ) -> Result<(), ModelError> {
     let mut metadata = described(options, config, digest);
     metadata.insert("format", FORMAT.to_owned());

@@ -29,6 +29,9 @@ pub struct StepReport {
     pub tokens: usize,
 }
 
+/// A parameter on the host: canonical HF name, shape, row-major values.
+pub type NamedValues = (String, Vec<usize>, Vec<f32>);
+
 /// A model in training on a device.
 pub struct Trainer {
     gpu: Gpu,
@@ -264,22 +267,22 @@ impl Trainer {
     }
 
     /// Every parameter: canonical HF name, shape, values.
-    pub fn weights(&self) -> Result<Vec<(String, Vec<usize>, Vec<f32>)>, ModelError> {
+    pub fn weights(&self) -> Result<Vec<NamedValues>, ModelError> {
         self.read(&self.parameters)
     }
 
     /// The gradients of the last step, before clipping, as [`weights`](Trainer::weights).
-    pub fn gradients(&self) -> Result<Vec<(String, Vec<usize>, Vec<f32>)>, ModelError> {
+    pub fn gradients(&self) -> Result<Vec<NamedValues>, ModelError> {
         match self.gradients.weight_gradients() {
             Some(gradients) => self.read(gradients),
             None => Ok(Vec::new()),
         }
     }
 
-    fn read(&self, parameters: &Parameters) -> Result<Vec<(String, Vec<usize>, Vec<f32>)>, ModelError> {
+    fn read(&self, parameters: &Parameters) -> Result<Vec<NamedValues>, ModelError> {
         let named = parameters.named();
         let tensors: Vec<&Tensor> = named.iter().map(|(_, tensor)| *tensor).collect();
-        let mut read: Vec<(String, Vec<usize>, Vec<f32>)> = Vec::new();
+        let mut read: Vec<NamedValues> = Vec::new();
         for ((name, _), data) in named.iter().zip(self.gpu.read_many(&tensors)?) {
             let HostData::F32(values) = data else { continue };
             match read.last_mut() {
