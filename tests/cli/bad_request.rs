@@ -98,13 +98,13 @@ fn interventions() {
 
 #[test]
 fn flags() {
-    retrograd(&["trace", "--frobnicate"]).is_usage_error(&["--frobnicate"]);
-    retrograd(&["frobnicate"]).is_usage_error(&["frobnicate"]);
-    retrograd(&["trace", "--ids", "1", "--precision", "f8"]).is_usage_error(&["f8", "--precision"]);
-    retrograd(&["trace", "--ids", "1", "--top", "-1"]).is_usage_error(&["-1"]);
-    retrograd(&["trace", "text", "--ids", "1", "--next-token"]).is_usage_error(&["--ids"]);
-    retrograd(&["trace", "--ids", "1", "--next-token", "--target-id", "2"]).is_usage_error(&["--next-token"]);
-    retrograd(&["trace", "--ids", "1", "--next-token", "--patch", "x"]).is_usage_error(&["required"]);
+    retrograd(&["trace", "--frobnicate"]).fails_as_usage(&["--frobnicate"]);
+    retrograd(&["frobnicate"]).fails_as_usage(&["frobnicate"]);
+    retrograd(&["trace", "--ids", "1", "--precision", "f8"]).fails_as_usage(&["f8", "--precision"]);
+    retrograd(&["trace", "--ids", "1", "--top", "-1"]).fails_as_usage(&["-1"]);
+    retrograd(&["trace", "text", "--ids", "1", "--next-token"]).fails_as_usage(&["--ids"]);
+    retrograd(&["trace", "--ids", "1", "--next-token", "--target-id", "2"]).fails_as_usage(&["--next-token"]);
+    retrograd(&["trace", "--ids", "1", "--next-token", "--patch", "x"]).fails_as_usage(&["required"]);
     assert_eq!(retrograd(&[]).code, Some(2));
 }
 

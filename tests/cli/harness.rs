@@ -63,7 +63,7 @@ impl Run {
     }
 
     /// Exit 2, as the argument parser words it: its first line has all of `parts`.
-    pub fn is_usage_error(self, parts: &[&str]) {
+    pub fn fails_as_usage(self, parts: &[&str]) {
         assert_eq!(self.code, Some(2), "stderr: {}", self.stderr);
         let first = self.stderr.lines().next().unwrap_or_default();
         assert!(first.starts_with("error: "), "{}", self.stderr);

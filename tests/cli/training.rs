@@ -181,7 +181,7 @@ fn bad_trainings() {
     fails(&["--out", &bench.path("text.txt/out")], &["text.txt", "not a directory"]);
     fails(&["--resume"], &["training-state.safetensors"]);
     fails(&["--adapter", "reference"], &["--adapter"]);
-    let usage = |flags: &[&str], part: &str| bench.train("out", flags).is_usage_error(&[part]);
+    let usage = |flags: &[&str], part: &str| bench.train("out", flags).fails_as_usage(&[part]);
     usage(&["--steps", "2", "--betas", "0.9"], "--betas");
     usage(&["--steps", "-2"], "-2");
     usage(&[], "required");

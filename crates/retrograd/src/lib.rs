@@ -11,9 +11,11 @@
 //! - [`Gpu`] chooses and opens an adapter; [`Gpt2`] is a model on it.
 //! - [`TraceRequest`] says what is traced: tokens, [`Objective`], [`Interventions`], [`Capture`].
 //! - Everything that holds a trace is read through [`TraceRead`]: the trace on the device
-//!   ([`Trace`]), one from the f64 oracle ([`reference`]), one from a file ([`formats::trace_file`]).
+//!   ([`Trace`]), one from the f64 oracle ([`mod@reference`]), one from a file ([`formats::trace_file`]).
 //! - [`lens`] has the views on a trace; [`train`] has the optimiser's steps and [`training`] a whole training;
 //!   [`gpu`] is the engine below.
+
+#![warn(missing_docs)]
 
 pub mod self_test;
 pub mod training;

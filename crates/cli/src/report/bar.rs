@@ -5,14 +5,13 @@ const EIGHTHS: [char; 7] = ['▏', '▎', '▍', '▌', '▋', '▊', '▉'];
 
 /// A bar for `share` (0 to 1) of `width` columns, without trailing blanks. What is not zero is visible.
 pub(crate) fn bar(share: f64, width: usize) -> String {
-    // NaN and everything below zero make no bar.
-    if !(share > 0.0) || width == 0 {
+    if share.is_nan() || share <= 0.0 || width == 0 {
         return String::new();
     }
     let eighths = ((share.min(1.0) * (width * 8) as f64).round() as usize).max(1);
     let mut text = "█".repeat(eighths / 8);
-    if eighths % 8 > 0 {
-        text.push(EIGHTHS[eighths % 8 - 1]);
+    if let Some(rest) = (eighths % 8).checked_sub(1) {
+        text.push(EIGHTHS[rest]);
     }
     text
 }

@@ -84,7 +84,7 @@ impl Diagnosis {
         let reason = match (&args.adapter, backend) {
             (Some(name), _) => format!("its name contains '{name}' (--adapter)"),
             (None, Some(backend)) => format!("the best that WGPU_BACKEND={backend} offers"),
-            (None, None) if others == 0 => "the only one".to_owned(),
+            (None, None) if others == 0 => format!("the only one that {} offer", gpu.report().tried),
             (None, None) => format!("a {}, the best kind of {} there are", chosen.kind, others + 1),
         };
         Diagnosis {

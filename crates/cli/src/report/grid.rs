@@ -40,7 +40,7 @@ pub(crate) fn grid(page: &mut Page, heads: &[HeadScore]) {
                     let share = norms.get(&head).map_or(0.0, |norm| if max > 0.0 { norm / max } else { 0.0 });
                     let text =
                         if numbers { format!("{:>4} ", (share * 1000.0).round()) } else { shade(share) };
-                    paint(heat(share), text)
+                    paint(heat(share, numbers), text)
                 })
                 .collect();
             page.line(format_args!("{} {cells}", paint(DIM, format_args!("{:>5}", format!("L{layer}")))));
@@ -72,9 +72,8 @@ fn legend(page: &mut Page, numbers: bool) {
     let cells: Vec<String> = steps
         .iter()
         .map(|&share| {
-            let number = format!(" {} ", (share * 1000.0_f64).round());
-            let text = if numbers { number } else { format!(" {}{number}", shade(share)) };
-            paint(heat(share), text)
+            let number = paint(heat(share, true), format_args!(" {} ", (share * 1000.0_f64).round()));
+            if numbers { number } else { paint(heat(share, false), shade(share)) + &number }
         })
         .collect();
     page.line("");

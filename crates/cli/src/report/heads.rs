@@ -22,7 +22,7 @@ pub(crate) fn strongest(
         page.line("  R is zero everywhere: no query has a choice of keys, or the loss does not reach one.");
         return Ok(());
     }
-    page.heading("Strongest heads", "query ← key, and what more attention there would do");
+    page.heading("Strongest heads", "query ← key: more attention there raises or lowers the loss");
     let mut rows = Vec::new();
     for score in chosen {
         for (at, pair) in strongest_pairs(trace, score.id(), pairs)?.into_iter().enumerate() {
@@ -36,13 +36,15 @@ pub(crate) fn strongest(
             rows.push((name, format!("{} ← {}", label(pair.query), label(pair.key)), pair.value));
         }
     }
-    // 46 columns go to the head, R and the words.
+    let roomy = page.width() >= 80;
+    // So many columns go to the head, R and the words.
+    let others = if roomy { 50 } else { 41 };
     let widest = rows.iter().map(|(_, pair, _)| columns(pair)).max().unwrap_or(0);
-    let width = widest.min(page.width().saturating_sub(46).max(12));
+    let width = widest.min(page.width().saturating_sub(others).max(12));
     page.line(paint(DIM, format_args!("  {:<7} {:>9}  {:width$} {:>11}", "head", "‖R‖", "pair", "R")));
     for (name, pair, value) in rows {
-        let (style, words) =
-            if value > 0.0 { (RAISES, "raises the loss") } else { (LOWERS, "lowers the loss") };
+        let (style, word) = if value > 0.0 { (RAISES, "raises") } else { (LOWERS, "lowers") };
+        let words = if roomy { format!("{word} the loss") } else { word.to_owned() };
         let value =
             format!("{:>11}", format!("{}{}", if value > 0.0 { "+" } else { "" }, short(f64::from(value))));
         page.line(format_args!(

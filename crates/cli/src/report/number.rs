@@ -15,7 +15,7 @@ pub(crate) fn short(x: f64) -> String {
 
 /// A probability: never 100.0 % or 0.0 % for what is not quite so.
 pub(crate) fn percent(p: f64) -> String {
-    if p >= 0.9995 && p < 1.0 {
+    if (0.9995..1.0).contains(&p) {
         format!("{:.2}%", (p * 100.0).min(99.99))
     } else if p >= 0.001 {
         format!("{:.1}%", p * 100.0)

@@ -3,10 +3,15 @@
 use super::style::{BOLD, DIM};
 use anstyle::Style;
 use std::fmt::{Display, Write};
+use std::io::IsTerminal;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// Wide enough for tables where nobody says how wide the page is.
 const USUAL_WIDTH: usize = 100;
+/// What a terminal has that does not say.
+const USUAL_TERMINAL: usize = 80;
+/// Narrower pages are written for this width; the terminal breaks their lines.
+const NARROWEST: usize = 56;
 /// Lines longer than this are tiring to read, however wide the terminal.
 const LONGEST_LINE: usize = 120;
 
@@ -19,7 +24,8 @@ pub(crate) struct Page {
 impl Page {
     pub(crate) fn new() -> Self {
         let width = match terminal_size::terminal_size_of(std::io::stdout()) {
-            Some((width, _)) => usize::from(width.0).clamp(40, LONGEST_LINE),
+            Some((width, _)) => usize::from(width.0).clamp(NARROWEST, LONGEST_LINE),
+            None if std::io::stdout().is_terminal() => USUAL_TERMINAL,
             None => USUAL_WIDTH,
         };
         Page { text: String::new(), width }
@@ -35,7 +41,13 @@ impl Page {
         if !self.text.is_empty() {
             self.text.push('\n');
         }
-        self.line(format_args!("{}  {}", paint(BOLD, title), paint(DIM, meaning)));
+        let title = [(format!("{}  ", paint(BOLD, title)), columns(title) + 2)];
+        self.flow(0, title.into_iter().chain(words(meaning)));
+    }
+
+    /// A remark, wrapped between its words.
+    pub(crate) fn remark(&mut self, text: &str) {
+        self.flow(0, words(text));
     }
 
     /// A line.
@@ -69,6 +81,11 @@ impl Page {
     pub(crate) fn finish(self) -> String {
         self.text
     }
+}
+
+/// The words of a remark, each with the blank behind it.
+fn words(text: &str) -> impl Iterator<Item = (String, usize)> {
+    text.split_inclusive(' ').map(|word| (paint(DIM, word), columns(word)))
 }
 
 /// Text in a style.

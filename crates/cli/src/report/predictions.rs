@@ -64,7 +64,10 @@ fn positions(page: &mut Page, summary: &TraceSummary, positions: &[PositionPredi
         summary.tokens.get(position).map(|token| token_label(token, position)).unwrap_or_default()
     };
     let shown = &positions[..positions.len().min(POSITIONS)];
-    let widest = |texts: Vec<String>| texts.iter().map(|text| columns(text)).max().unwrap_or(0).min(24);
+    let width = if page.width() >= 76 { 10 } else { 3 };
+    // 46 columns go to the numbers and what the model said.
+    let most = (page.width().saturating_sub(46 + width) / 2).clamp(8, 24);
+    let widest = |texts: Vec<String>| texts.iter().map(|text| columns(text)).max().unwrap_or(0).min(most);
     let of_target =
         |at: &PositionPredictions| at.target.as_ref().map(|t| quoted(&t.token)).unwrap_or_default();
     let (after, wanted) = (
@@ -74,7 +77,7 @@ fn positions(page: &mut Page, summary: &TraceSummary, positions: &[PositionPredi
     page.line(paint(
         DIM,
         format_args!(
-            "  {} {} {:>8}  {:10} {:>9}  said",
+            "  {} {} {:>8}  {:width$} {:>9}  said",
             fit("after", after),
             fit("target", wanted),
             "p",
@@ -95,7 +98,7 @@ fn positions(page: &mut Page, summary: &TraceSummary, positions: &[PositionPredi
             fit(&label(at.position), after),
             fit(&of_target(at), wanted),
             percent(p),
-            paint(BAR, fit(&bar(p, 10), 10)),
+            paint(BAR, fit(&bar(p, width), width)),
             count(rank),
         ));
     }

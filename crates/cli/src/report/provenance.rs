@@ -1,8 +1,7 @@
 //! Where a page's numbers come from.
 
 use super::number::bytes;
-use super::page::{Page, paint};
-use super::style::DIM;
+use super::page::Page;
 use crate::engine::Traced;
 use std::path::Path;
 
@@ -11,25 +10,19 @@ pub(crate) fn provenance(page: &mut Page, traced: &Traced) {
     let config = &traced.trace.meta().config;
     let dispatches = traced.dispatches.map(|n| format!(", {n} kernels")).unwrap_or_default();
     page.line("");
-    page.line(paint(
-        DIM,
-        format_args!(
-            "{}: {} layers of {} heads, width {}, vocabulary {}",
-            traced.trace.meta().model,
-            config.n_layer,
-            config.n_head,
-            config.n_embd,
-            config.vocab_size
-        ),
+    page.remark(&format!(
+        "{}: {} layers of {} heads, width {}, vocabulary {}",
+        traced.trace.meta().model,
+        config.n_layer,
+        config.n_head,
+        config.n_embd,
+        config.vocab_size
     ));
-    page.line(paint(DIM, format_args!("{}", traced.adapter)));
-    page.line(paint(
-        DIM,
-        format_args!(
-            "loaded in {:.2} s, traced in {:.2} s{dispatches}",
-            traced.load_time.as_secs_f64(),
-            traced.trace_time.as_secs_f64()
-        ),
+    page.remark(&traced.adapter);
+    page.remark(&format!(
+        "loaded in {:.2} s, traced in {:.2} s{dispatches}",
+        traced.load_time.as_secs_f64(),
+        traced.trace_time.as_secs_f64()
     ));
 }
 

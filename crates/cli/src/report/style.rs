@@ -31,13 +31,18 @@ const RAMP: [(u8, bool); 10] = [
     (229, false),
 ];
 
-/// The style of a cell for a share of the maximum, 0 to 1.
-pub(crate) fn heat(share: f64) -> Style {
+/// The style of a cell for a share of the maximum, 0 to 1. `text` is whether what stands in it is to be read;
+/// else it is there for those who see no colours, and hidden from the others.
+pub(crate) fn heat(share: f64, text: bool) -> Style {
     // The root spreads the small values, of which there are most.
     let at = (share.clamp(0.0, 1.0).sqrt() * (RAMP.len() - 1) as f64).round() as usize;
     let (background, light) = RAMP[at.min(RAMP.len() - 1)];
-    let text = if light { 255 } else { 16 };
+    let foreground = match (text, light) {
+        (false, _) => background,
+        (true, true) => 255,
+        (true, false) => 16,
+    };
     Style::new()
         .bg_color(Some(Color::Ansi256(Ansi256Color(background))))
-        .fg_color(Some(Color::Ansi256(Ansi256Color(text))))
+        .fg_color(Some(Color::Ansi256(Ansi256Color(foreground))))
 }
