@@ -5,6 +5,8 @@
 //! `RETROGRAD_CHECKED=1` times kernels compiled with the driver's checks. Throughput is printed as
 //! elements per second: an element is a floating-point operation, two per multiply-add.
 
+#![allow(missing_docs, reason = "criterion_group! makes a public function")]
+
 use criterion::{Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use retrograd_gpu::ops::{Form, Gemm, GemmVariant, gemm};
 use retrograd_gpu::{Gpu, GpuError, GpuOptions, Recorder, Tensor};
@@ -49,7 +51,8 @@ fn halves(values: &[f32]) -> Vec<u16> {
 /// Largest error against f64 relative to the largest result.
 fn error(shape: &Shape, a: &[f32], b: &[f32], found: &[f32]) -> f64 {
     let wide = |x: &[f32]| x.iter().map(|&v| f64::from(v)).collect::<Vec<_>>();
-    let (a, b, Shape { m, n, k, .. }) = (wide(a), wide(b), *shape);
+    let (a, b) = (wide(a), wide(b));
+    let Shape { m, n, k, .. } = *shape;
     let wanted = match shape.form {
         Form::NN => matmul(&a, &b, m, n, k),
         Form::NT => matmul_nt(&a, &b, m, n, k),
