@@ -24,6 +24,10 @@ pub(crate) enum LossKind {
     None,
 }
 
+/// Tokens whose contributions to ∂x are summed in one go. One f32 sum over 50,257 tokens has ten times the
+/// rounding error of PyTorch's blocked sum; sums of this length, added up, have twice.
+const SUM_BLOCK: usize = 256;
+
 /// Tensors of the head. Ranges of the vocabulary run in parallel in `pieces`, `logits` and `delta`.
 #[derive(Clone, Debug)]
 pub(crate) struct Head {
@@ -167,9 +171,16 @@ impl Head {
         resid: &Tensor,
         d_resid: &Tensor,
     ) -> Result<(), ModelError> {
-        // ∂x = δ_logits·E, summed over the pieces
-        for (index, (piece, delta)) in self.pieces.iter().zip(&self.delta).enumerate() {
-            ops::gemm(recorder, Gemm::nn(delta, piece.rows(ranges), &self.d_normed).accumulate(index > 0))?;
+        // ∂x = δ_logits·E, summed over the vocabulary block by block
+        let mut accumulate = false;
+        for (piece, delta) in self.pieces.iter().zip(&self.delta) {
+            for first in (0..piece.count).step_by(SUM_BLOCK) {
+                let count = SUM_BLOCK.min(piece.count - first);
+                let columns = Matrix::of(delta).columns(first, count);
+                let rows = piece.rows(ranges).rows(first, count);
+                ops::gemm(recorder, Gemm::nn(columns, rows, &self.d_normed).accumulate(accumulate))?;
+                accumulate = true;
+            }
         }
         // δ = LNᵇ(∂x)
         if self.positions() < d_resid.shape().rows() {
