@@ -2,6 +2,8 @@
 
 use crate::tensor::{Dtype, Tensor};
 use crate::{Gpu, GpuError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
 
 /// Elements read from a device; f16 tensors arrive as f32.
 #[derive(Clone, Debug, PartialEq)]
@@ -95,11 +97,11 @@ impl Gpu {
             // The receiver is gone only when this function has already failed.
             let _ = sender.send(result);
         });
-        self.wait()?;
-        match receiver.try_recv() {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return Err(self.device_error(format!("readback failed: {error}"))),
-            Err(_) => return Err(self.device_error("readback did not finish".to_owned())),
+        let mapped = self.mapped(&receiver);
+        if mapped.is_err() {
+            // It may still become mapped: the next round takes another.
+            staging.take();
+            return mapped;
         }
         {
             let mapped = slice
@@ -114,6 +116,26 @@ impl Gpu {
         }
         buffer.unmap();
         Ok(())
+    }
+}
+
+/// How long a mapping may take after the device has finished its work: another thread's poll may be the one
+/// that reports it, a moment later.
+const MAPPING_TIMEOUT: Duration = Duration::from_secs(60);
+
+impl Gpu {
+    /// Waits until a mapping is reported, by this thread's poll or by another's.
+    fn mapped(&self, receiver: &Receiver<Result<(), wgpu::BufferAsyncError>>) -> Result<(), GpuError> {
+        let started = Instant::now();
+        loop {
+            self.wait()?;
+            match receiver.recv_timeout(Duration::from_millis(1)) {
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(error)) => return Err(self.device_error(format!("readback failed: {error}"))),
+                Err(RecvTimeoutError::Timeout) if started.elapsed() < MAPPING_TIMEOUT => {}
+                Err(_) => return Err(self.device_error("readback did not finish".to_owned())),
+            }
+        }
     }
 }
 
