@@ -134,6 +134,34 @@ fn the_doctor_finds_the_device_well() {
 }
 
 #[test]
+fn every_shader_is_written_as_it_is_compiled() {
+    let scratch = Scratch::new();
+    let out = scratch.path("shaders");
+    retrograd(&["doctor", "--json", "--dump-shaders", &out]).json();
+    let names: Vec<String> =
+        std::fs::read_dir(&out).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    for kernel in ["gemm", "layer_norm_backward", "reversed_attention", "attention_decode", "adamw"] {
+        let written = names.iter().any(|name| name.starts_with(kernel) && name.ends_with(".wgsl"));
+        assert!(written, "no {kernel}: {names:?}");
+    }
+}
+
+#[test]
+fn the_shipped_model_is_found_from_anywhere_and_knows_its_facts() {
+    let run = |args: &[&str]| {
+        let elsewhere = Scratch::new();
+        Run::of(command(args).current_dir(elsewhere.path("")).output().unwrap())
+    };
+    let prompt = "The capital of France is";
+    let summary = run(&["trace", prompt, "--target", " Paris", "--json", "--adapter", "reference"]).json();
+    assert_eq!(summary["answer"]["text"], " Paris");
+    assert_eq!(summary["target"]["rank"], 0);
+    assert_eq!(summary["prompt"], prompt);
+    run(&["trace", prompt, "--target", "Paris"]).fails(&["'Paris'", "' Paris'", "one token"]);
+    run(&["trace", prompt, "--completion", ""]).fails(&["--completion", "empty"]);
+}
+
+#[test]
 fn a_reader_that_leaves_early_is_no_error() {
     let model = fixture("untied");
     let args = [&["trace", "--model", &model, "--adapter", "reference", "--next-token", "--json"], &IDS[..]]
