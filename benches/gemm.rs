@@ -14,6 +14,7 @@ use retrograd_reference::ops::{matmul, matmul_nt, matmul_tn};
 use std::time::{Duration, Instant};
 
 /// A product and where it occurs.
+#[derive(Clone, Copy)]
 struct Shape {
     name: &'static str,
     form: Form,

@@ -3,14 +3,20 @@
 //   w ← w − lr·λ·w;  m ← β₁m + (1 − β₁)g;  v ← β₂v + (1 − β₂)g²;  w ← w − lr/(1 − β₁ᵗ) · m / (√v/√(1 − β₂ᵗ) + ε)
 //
 // Shapes: w, g, m, v [count]; norm [2] = (norm, clip); hyper [8] = lr, β₁, β₂, ε, λ, 1 − β₁ᵗ, √(1 − β₂ᵗ), max_norm.
-// `decay` is 0 for tensors that are not decayed. One invocation owns one element of w, m and v.
+// `decay` is 0 for tensors that are not decayed. `count` is in items: four neighbours where the tensor
+// has whole ones, else single elements. One invocation owns one item of w, m and v.
 // Dispatch: (min(ceil(count / 64), 32768), rest, 1).
+{% if quads %}
+alias Item = vec4<f32>;
+{% else %}
+alias Item = f32;
+{% endif %}
 struct Params { count: u32, decay: f32 }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read_write> w: array<f32>;
-@group(0) @binding(2) var<storage, read> g: array<f32>;
-@group(0) @binding(3) var<storage, read_write> m: array<f32>;
-@group(0) @binding(4) var<storage, read_write> v: array<f32>;
+@group(0) @binding(1) var<storage, read_write> w: array<Item>;
+@group(0) @binding(2) var<storage, read> g: array<Item>;
+@group(0) @binding(3) var<storage, read_write> m: array<Item>;
+@group(0) @binding(4) var<storage, read_write> v: array<Item>;
 @group(0) @binding(5) var<storage, read> norm: array<f32>;
 @group(0) @binding(6) var<storage, read> hyper: array<f32>;
 

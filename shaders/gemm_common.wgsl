@@ -28,7 +28,7 @@ struct Params {
 {% endif %}
 @group(0) @binding(3) var<storage, read_write> c: array<{% if vec_c %}vec4<f32>{% else %}f32{% endif %}>;
 {% if bias %}
-@group(0) @binding(4) var<storage, read> bias: array<f32>;
+@group(0) @binding(4) var<storage, read> bias: array<{% if vec_c %}vec4<f32>{% else %}f32{% endif %}>;
 {% endif %}
 {% if residual %}
 @group(0) @binding(5) var<storage, read> residual: array<{% if vec_c %}vec4<f32>{% else %}f32{% endif %}>;
@@ -144,11 +144,7 @@ fn store(base: u32, row: u32, column: u32, accumulated: Stored) {
     let at = (base + row * params.ldc + column){% if vec_c %} >> 2u{% endif %};
     var v = params.alpha * accumulated;
 {% if bias %}
-{% if vec_c %}
-    v += vec4<f32>(bias[column], bias[column + 1u], bias[column + 2u], bias[column + 3u]);
-{% else %}
-    v += bias[column];
-{% endif %}
+    v += bias[column{% if vec_c %} >> 2u{% endif %}];
 {% endif %}
 {% if gelu %}
     pre_activation[at] = v;

@@ -1,7 +1,37 @@
-// Sum and maximum over the `lanes` invocations of a workgroup, each result returned to all of them.
+// Sum and maximum over the `lanes` invocations that share a row, each result returned to all of them.
 //
-// Included by the row-wise kernels. A barrier stands between the read of the result and the next
-// round's first write. On a software adapter `lanes` is one subgroup and the barriers cost nothing.
+// Included by the row-wise kernels. An `Item` is what one invocation loads at a time: {% if quads %}four neighbours{% else %}one element{% endif %}.
+{% if subgroup %}
+// A row belongs to one subgroup here: no barriers, which cost software drivers more than the sums themselves.
+{% else %}
+// A barrier stands between the read of the result and the next round's first write.
+{% endif %}
+{% if quads %}
+alias Item = vec4<f32>;
+fn sum_of(item: Item) -> f32 {
+    return (item.x + item.y) + (item.z + item.w);
+}
+fn largest_of(item: Item) -> f32 {
+    return max(max(item.x, item.y), max(item.z, item.w));
+}
+{% else %}
+alias Item = f32;
+fn sum_of(item: Item) -> f32 {
+    return item;
+}
+fn largest_of(item: Item) -> f32 {
+    return item;
+}
+{% endif %}
+{% if subgroup %}
+fn row_sum(value: f32, lane: u32) -> f32 {
+    return subgroupAdd(value);
+}
+
+fn row_max(value: f32, lane: u32) -> f32 {
+    return subgroupMax(value);
+}
+{% else %}
 var<workgroup> shares: array<f32, {{ lanes }}>;
 
 fn row_sum(value: f32, lane: u32) -> f32 {
@@ -31,3 +61,4 @@ fn row_max(value: f32, lane: u32) -> f32 {
     workgroupBarrier();
     return largest;
 }
+{% endif %}

@@ -42,8 +42,10 @@ pub fn adamw(recorder: &mut Recorder, op: AdamW<'_>) -> Result<(), GpuError> {
     }
     expect::shape(OP, "norm", op.norm, &[2])?;
     expect::shape(OP, "hyperparameters", op.hyperparameters, &[HYPERPARAMETERS])?;
+    let width = expect::item_width(op.parameter);
+    let items = op.parameter.len() / width;
     recorder.dispatch(
-        &Kernel::new("adamw", []),
+        &Kernel::new("adamw", [("quads", (width == 4).into())]),
         &[
             (1, op.parameter),
             (2, op.gradient),
@@ -52,7 +54,7 @@ pub fn adamw(recorder: &mut Recorder, op: AdamW<'_>) -> Result<(), GpuError> {
             (5, op.norm),
             (6, op.hyperparameters),
         ],
-        &[expect::index(OP, op.parameter.len())?, f32::from(u8::from(op.decay)).to_bits()],
-        expect::flat_grid(op.parameter.len()),
+        &[expect::index(OP, items)?, f32::from(u8::from(op.decay)).to_bits()],
+        expect::flat_grid(items),
     )
 }

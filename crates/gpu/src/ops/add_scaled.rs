@@ -23,10 +23,12 @@ pub fn add_scaled(recorder: &mut Recorder, op: AddScaled<'_>) -> Result<(), GpuE
     expect::f32(OP, &[("a", op.a), ("b", op.b), ("out", op.out)])?;
     expect::shape(OP, "b", op.b, op.a.shape().dims())?;
     expect::shape(OP, "out", op.out, op.a.shape().dims())?;
+    let width = expect::item_width(op.a);
+    let items = op.a.len() / width;
     recorder.dispatch(
-        &Kernel::new("add_scaled", []),
+        &Kernel::new("add_scaled", [("quads", (width == 4).into())]),
         &[(1, op.a), (2, op.b), (3, op.out)],
-        &[expect::index(OP, op.a.len())?, op.scale.to_bits()],
-        expect::flat_grid(op.a.len()),
+        &[expect::index(OP, items)?, op.scale.to_bits()],
+        expect::flat_grid(items),
     )
 }

@@ -1,6 +1,7 @@
 //! Attention of one new token over a cache. Kernel: `shaders/attention_decode.wgsl`.
 
 use super::expect;
+use super::row_layout::RowLayout;
 use crate::kernel::Kernel;
 use crate::{GpuError, Recorder, Tensor};
 
@@ -39,7 +40,8 @@ pub fn attention_decode(recorder: &mut Recorder, op: AttentionDecode<'_>) -> Res
         expect::shape(OP, "keep", keep, &[heads])?;
         bindings.push((5, keep));
     }
-    let lanes = recorder.gpu.capabilities().row_lanes;
+    let layout = RowLayout::single(&recorder.gpu);
+    let lanes = layout.lanes;
     let per_lane = capacity.div_ceil(lanes as usize);
     expect::iterations(
         OP,
@@ -48,7 +50,7 @@ pub fn attention_decode(recorder: &mut Recorder, op: AttentionDecode<'_>) -> Res
     )?;
     let scale = 1.0 / (head_columns as f32).sqrt();
     recorder.dispatch(
-        &Kernel::new("attention_decode", [("lanes", lanes), ("masked", op.keep.is_some().into())]),
+        &Kernel::new("attention_decode", layout.options(false, [("masked", op.keep.is_some().into())])),
         &bindings,
         &[heads as u32, head_columns as u32, expect::index(OP, capacity)?, scale.to_bits()],
         [expect::maps(OP, heads)?, 1, 1],

@@ -1,6 +1,7 @@
 //! Row softmax under the causal mask, in place. Kernel: `shaders/causal_softmax.wgsl`.
 
 use super::expect;
+use super::row_layout::RowLayout;
 use crate::kernel::Kernel;
 use crate::{GpuError, Recorder, Tensor};
 
@@ -12,12 +13,12 @@ pub fn causal_softmax(recorder: &mut Recorder, scores: &Tensor) -> Result<(), Gp
     let context = scores.shape().columns();
     let maps = scores.len() / (context * context).max(1);
     expect::shape(OP, "scores", scores, &[maps, context, context])?;
-    let lanes = recorder.gpu.capabilities().row_lanes;
-    expect::iterations(OP, "a row", 3 * context.div_ceil(lanes as usize))?;
+    let layout = RowLayout::of(&recorder.gpu);
+    expect::iterations(OP, "a row", 3 * context.div_ceil(layout.lanes as usize))?;
     recorder.dispatch(
-        &Kernel::new("causal_softmax", [("lanes", lanes)]),
+        &Kernel::new("causal_softmax", layout.options(false, [])),
         &[(1, scores)],
         &[context as u32],
-        [expect::maps(OP, context)?, expect::maps(OP, maps)?, 1],
+        [expect::maps(OP, layout.groups(context))?, expect::maps(OP, maps)?, 1],
     )
 }

@@ -39,17 +39,19 @@ pub fn column_sum(recorder: &mut Recorder, op: ColumnSum<'_>) -> Result<(), GpuE
     loop {
         let chunks = rows.div_ceil(CHUNK_ROWS);
         let target = if chunks == 1 { op.out.clone() } else { recorder.gpu.tensor([chunks, columns])? };
+        let quads = [columns, stride, first_column].iter().all(|x| x.is_multiple_of(4));
+        let width = if quads { 4 } else { 1 };
         recorder.dispatch(
-            &Kernel::new("column_sum", []),
+            &Kernel::new("column_sum", [("quads", quads.into())]),
             &[(1, &source), (2, &target)],
             &[
                 expect::index(OP, rows)?,
-                expect::index(OP, columns)?,
-                expect::index(OP, stride)?,
-                expect::index(OP, first_column)?,
+                expect::index(OP, columns / width)?,
+                expect::index(OP, stride / width)?,
+                expect::index(OP, first_column / width)?,
                 CHUNK_ROWS as u32,
             ],
-            [columns.div_ceil(64) as u32, expect::maps(OP, chunks)?, 1],
+            [(columns / width).div_ceil(64) as u32, expect::maps(OP, chunks)?, 1],
         )?;
         if chunks <= 1 {
             return Ok(());

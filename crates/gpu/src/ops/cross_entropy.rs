@@ -2,6 +2,7 @@
 //! `shaders/cross_entropy_stats.wgsl`, `shaders/cross_entropy.wgsl`.
 
 use super::expect;
+use super::row_layout::{RowLayout, in_quads};
 use super::weighted_sum::{WeightedSum, weighted_sum};
 use crate::kernel::Kernel;
 use crate::{GpuError, Recorder, Tensor};
@@ -27,7 +28,7 @@ pub fn cross_entropy(recorder: &mut Recorder, op: CrossEntropy<'_>) -> Result<()
     expect::u32(OP, &[("targets", op.targets)])?;
     expect::shape(OP, "loss", op.loss, &[1])?;
     let gpu = recorder.gpu.clone();
-    let lanes = gpu.capabilities().row_lanes;
+    let layout = RowLayout::of(&gpu);
     let stats = gpu.tensor([rows, ranges, 2])?;
     let target_logit = gpu.tensor([rows])?;
     let row_loss = gpu.tensor([rows])?;
@@ -38,12 +39,12 @@ pub fn cross_entropy(recorder: &mut Recorder, op: CrossEntropy<'_>) -> Result<()
         let count = logits.shape().columns();
         expect::f32(OP, &[("logits", logits)])?;
         expect::shape(OP, "logits", logits, &[rows, count])?;
-        expect::iterations(OP, "a row of logits", 2 * count.div_ceil(lanes as usize))?;
+        expect::iterations(OP, "a row of logits", 2 * count.div_ceil(layout.lanes as usize))?;
         recorder.dispatch(
-            &Kernel::new("cross_entropy_stats", [("lanes", lanes)]),
+            &Kernel::new("cross_entropy_stats", layout.options(in_quads(&[logits]), [])),
             &[(1, logits), (2, op.targets), (3, &stats), (4, &target_logit)],
             &[rows_u32, expect::index(OP, first)?, count as u32, range as u32, ranges as u32],
-            expect::row_grid(rows),
+            layout.grid(rows),
         )?;
         first += count;
     }
@@ -54,10 +55,10 @@ pub fn cross_entropy(recorder: &mut Recorder, op: CrossEntropy<'_>) -> Result<()
         expect::shape(OP, "delta", delta, &[rows, count])?;
         let scale = 1.0 / rows as f32;
         recorder.dispatch(
-            &Kernel::new("cross_entropy", [("lanes", lanes)]),
+            &Kernel::new("cross_entropy", layout.options(in_quads(&[logits]), [])),
             &[(1, logits), (2, op.targets), (3, &stats), (4, &target_logit), (5, delta), (6, &row_loss)],
             &[rows_u32, expect::index(OP, first)?, count as u32, ranges as u32, scale.to_bits()],
-            expect::row_grid(rows),
+            layout.grid(rows),
         )?;
         first += count;
     }

@@ -77,14 +77,14 @@ pub(crate) fn index(op: &'static str, value: usize) -> Result<u32, GpuError> {
         .map_err(|_| GpuError::Unsupported { op, reason: format!("{value} exceeds 32-bit indices") })
 }
 
-/// Grid for one workgroup per row.
-pub(crate) fn row_grid(rows: usize) -> [u32; 3] {
-    [rows.min(GRID_ROWS) as u32, rows.div_ceil(GRID_ROWS) as u32, 1]
-}
-
 /// Grid for one invocation per element, 64 columns to a workgroup, rows in y and then z.
 pub(crate) fn column_grid(columns: usize, rows: usize) -> [u32; 3] {
     [columns.div_ceil(64) as u32, rows.min(GRID_ROWS) as u32, rows.div_ceil(GRID_ROWS) as u32]
+}
+
+/// Elements that a kernel over a flat tensor takes at a time: four where it has whole quads.
+pub(crate) fn item_width(tensor: &Tensor) -> usize {
+    if tensor.len().is_multiple_of(4) { 4 } else { 1 }
 }
 
 /// Grid for one invocation per element of a flat tensor, 64 to a workgroup.

@@ -416,7 +416,12 @@ impl Tile {
                     2..=4 => 4,
                     _ => 8,
                 };
-                let columns = if form == Form::NT { 4 } else { 8 };
+                let columns = match form {
+                    Form::NT => 4,
+                    // One row reads each row of B once: in longer stretches.
+                    Form::NN | Form::TN if m == 1 => 16,
+                    Form::NN | Form::TN => 8,
+                };
                 Tile { rows, columns, width: 8, group_rows: rows }
             }
         }

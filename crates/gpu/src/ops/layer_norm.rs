@@ -1,6 +1,7 @@
 //! `y = γ ⊙ (x − μ)/σ + β`, row by row. Kernel: `shaders/layer_norm.wgsl`.
 
 use super::expect;
+use super::row_layout::{RowLayout, in_quads};
 use crate::kernel::Kernel;
 use crate::{GpuError, Recorder, Tensor};
 
@@ -35,12 +36,13 @@ pub fn layer_norm(recorder: &mut Recorder, op: LayerNorm<'_>) -> Result<(), GpuE
     expect::shape(OP, "beta", op.beta, &[columns])?;
     expect::shape(OP, "stats", op.stats, &[rows, 2])?;
     expect::at_least(OP, "x", op.x, (op.x_row + rows) * columns)?;
-    let lanes = recorder.gpu.capabilities().row_lanes;
-    expect::iterations(OP, "a row", 3 * columns.div_ceil(lanes as usize))?;
+    let layout = RowLayout::of(&recorder.gpu);
+    let quads = in_quads(&[op.y]);
+    expect::iterations(OP, "a row", 3 * columns.div_ceil(layout.lanes as usize))?;
     recorder.dispatch(
-        &Kernel::new("layer_norm", [("lanes", lanes)]),
+        &Kernel::new("layer_norm", layout.options(quads, [])),
         &[(1, op.x), (2, op.gamma), (3, op.beta), (4, op.y), (5, op.stats)],
         &[expect::index(OP, rows)?, columns as u32, op.epsilon.to_bits(), op.x_row as u32],
-        expect::row_grid(rows),
+        layout.grid(rows),
     )
 }

@@ -1,6 +1,7 @@
 //! Gradient of a layer norm with respect to its input. Kernel: `shaders/layer_norm_backward.wgsl`.
 
 use super::expect;
+use super::row_layout::{RowLayout, in_quads};
 use crate::kernel::Kernel;
 use crate::{GpuError, Recorder, Tensor};
 
@@ -38,12 +39,16 @@ pub fn layer_norm_backward(recorder: &mut Recorder, op: LayerNormBackward<'_>) -
         expect::at_least(OP, "upstream", upstream, (op.x_row + rows) * columns)?;
         bindings.push((5, upstream));
     }
-    let lanes = recorder.gpu.capabilities().row_lanes;
-    expect::iterations(OP, "a row", 2 * columns.div_ceil(lanes as usize))?;
+    let layout = RowLayout::of(&recorder.gpu);
+    let quads = in_quads(&[op.dy]);
+    expect::iterations(OP, "a row", 2 * columns.div_ceil(layout.lanes as usize))?;
     recorder.dispatch(
-        &Kernel::new("layer_norm_backward", [("lanes", lanes), ("upstream", op.upstream.is_some().into())]),
+        &Kernel::new(
+            "layer_norm_backward",
+            layout.options(quads, [("upstream", op.upstream.is_some().into())]),
+        ),
         &bindings,
         &[expect::index(OP, rows)?, columns as u32, expect::index(OP, op.x_row)?],
-        expect::row_grid(rows),
+        layout.grid(rows),
     )
 }

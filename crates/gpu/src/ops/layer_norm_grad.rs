@@ -2,6 +2,7 @@
 
 use super::column_sum::{CHUNK_ROWS, ColumnSum, column_sum};
 use super::expect;
+use super::row_layout::in_quads;
 use crate::kernel::Kernel;
 use crate::{GpuError, Recorder, Tensor};
 
@@ -34,11 +35,13 @@ pub fn layer_norm_grad(recorder: &mut Recorder, op: LayerNormGrad<'_>) -> Result
         _ => Some(recorder.gpu.tensor([chunks, 2 * columns])?),
     };
     let partial = scratch.as_ref().unwrap_or(op.d_gamma_beta);
+    let quads = in_quads(&[op.dy]);
+    let items = if quads { columns / 4 } else { columns };
     recorder.dispatch(
-        &Kernel::new("layer_norm_grad", []),
+        &Kernel::new("layer_norm_grad", [("quads", quads.into())]),
         &[(1, op.dy), (2, op.x), (3, op.stats), (4, partial)],
-        &[expect::index(OP, rows)?, columns as u32, expect::index(OP, op.x_row)?, CHUNK_ROWS as u32],
-        [columns.div_ceil(64) as u32, chunks as u32, 1],
+        &[expect::index(OP, rows)?, items as u32, expect::index(OP, op.x_row)?, CHUNK_ROWS as u32],
+        [items.div_ceil(64) as u32, chunks as u32, 1],
     )?;
     match &scratch {
         None => Ok(()),

@@ -18,6 +18,7 @@ mod layer_norm;
 mod layer_norm_backward;
 mod layer_norm_grad;
 mod reversed_attention;
+mod row_layout;
 mod weighted_sum;
 mod zero_columns;
 

@@ -1,6 +1,7 @@
 //! `R = A ⊙ (E − rowsum(A ⊙ E))/√d`. Kernel: `shaders/reversed_attention.wgsl`.
 
 use super::expect;
+use super::row_layout::RowLayout;
 use crate::kernel::Kernel;
 use crate::{GpuError, Recorder, Tensor};
 
@@ -28,12 +29,12 @@ pub fn reversed_attention(recorder: &mut Recorder, op: ReversedAttention<'_>) ->
     for (name, tensor) in [("pattern", op.pattern), ("e", op.e), ("reversed", op.reversed)] {
         expect::shape(OP, name, tensor, &[maps, context, context])?;
     }
-    let lanes = recorder.gpu.capabilities().row_lanes;
-    expect::iterations(OP, "a row", 2 * context.div_ceil(lanes as usize))?;
+    let layout = RowLayout::of(&recorder.gpu);
+    expect::iterations(OP, "a row", 2 * context.div_ceil(layout.lanes as usize))?;
     recorder.dispatch(
-        &Kernel::new("reversed_attention", [("lanes", lanes)]),
+        &Kernel::new("reversed_attention", layout.options(false, [])),
         &[(1, op.pattern), (2, op.e), (3, op.reversed)],
         &[context as u32, expect::index(OP, op.first_row)?, op.scale.to_bits()],
-        [expect::maps(OP, context)?, expect::maps(OP, maps)?, 1],
+        [expect::maps(OP, layout.groups(context))?, expect::maps(OP, maps)?, 1],
     )
 }

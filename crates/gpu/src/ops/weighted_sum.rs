@@ -1,6 +1,7 @@
 //! `out = scale·Σ a ⊙ b`: a loss from its parts. Kernel: `shaders/weighted_sum.wgsl`.
 
 use super::expect;
+use super::row_layout::RowLayout;
 use crate::kernel::Kernel;
 use crate::{GpuError, Recorder, Tensor};
 
@@ -49,13 +50,13 @@ fn stretch(
     out_index: usize,
 ) -> Result<(), GpuError> {
     const OP: &str = "weighted_sum";
-    let lanes = recorder.gpu.capabilities().row_lanes;
+    let layout = RowLayout::single(&recorder.gpu);
     let mut bindings = vec![(1, a), (3, out)];
     if let Some(b) = b {
         bindings.push((2, b));
     }
     recorder.dispatch(
-        &Kernel::new("weighted_sum", [("lanes", lanes), ("weighted", b.is_some().into())]),
+        &Kernel::new("weighted_sum", layout.options(false, [("weighted", b.is_some().into())])),
         &bindings,
         &[expect::index(OP, a.len())?, STRETCH as u32, expect::index(OP, out_index)?, scale.to_bits()],
         [expect::maps(OP, a.len().div_ceil(STRETCH))?, 1, 1],
