@@ -16,10 +16,13 @@ struct Params { rows: u32, first: u32, count: u32, ranges: u32, scale: f32 }
 @compute @workgroup_size({{ lanes }}, {{ rows }})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {
     let lane = local.x;
-    // Surplus rows of the last workgroup repeat the last row: no divergent return before a reduction.
-    let row = min((group.y * 32768u + group.x) * {{ rows }}u + local.y, params.rows - 1u);
-    let items = params.count / {{ 4 if quads else 1 }}u;
-    let start = row * items;
+    let wanted = (group.y * 32768u + group.x) * {{ rows }}u + local.y;
+    // Surplus rows of the last workgroup have no items: no divergent return before a reduction.
+    let surplus = wanted >= params.rows;
+    let row = min(wanted, params.rows - 1u);
+    let row_items = params.count / {{ 4 if quads else 1 }}u;
+    let items = select(row_items, 0u, surplus);
+    let start = row * row_items;
     var largest = stats[2u * row * params.ranges];
     for (var r = 1u; r < params.ranges; r++) {
         largest = max(largest, stats[2u * (row * params.ranges + r)]);
@@ -40,7 +43,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
 {% endif %}
         delta[start + j] = (p - onehot) * params.scale;
     }
-    if (lane == 0u && params.first == 0u) {
+    if (lane == 0u && !surplus && params.first == 0u) {
         row_loss[row] = (largest - target_logit[row]) + log(total);
     }
 }

@@ -15,10 +15,13 @@ struct Params { rows: u32, first: u32, count: u32, range: u32, ranges: u32 }
 @compute @workgroup_size({{ lanes }}, {{ rows }})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {
     let lane = local.x;
-    // Surplus rows of the last workgroup repeat the last row: no divergent return before a reduction.
-    let row = min((group.y * 32768u + group.x) * {{ rows }}u + local.y, params.rows - 1u);
-    let items = params.count / {{ 4 if quads else 1 }}u;
-    let start = row * items;
+    let wanted = (group.y * 32768u + group.x) * {{ rows }}u + local.y;
+    // Surplus rows of the last workgroup have no items: no divergent return before a reduction.
+    let surplus = wanted >= params.rows;
+    let row = min(wanted, params.rows - 1u);
+    let row_items = params.count / {{ 4 if quads else 1 }}u;
+    let items = select(row_items, 0u, surplus);
+    let start = row * row_items;
     var largest = largest_of(logits[start]);
     for (var j = lane; j < items; j += {{ lanes }}u) {
         largest = max(largest, largest_of(logits[start + j]));
@@ -29,7 +32,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
         total += exp(logits[start + j] - largest);
     }
     let sum = row_sum(sum_of(total), lane);
-    if (lane == 0u) {
+    if (lane == 0u && !surplus) {
         let at = 2u * (row * params.ranges + params.range);
         stats[at] = largest;
         stats[at + 1u] = sum;

@@ -17,11 +17,14 @@ struct Params { rows: u32, columns: u32, epsilon: f32, x_row: u32 }
 @compute @workgroup_size({{ lanes }}, {{ rows }})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {
     let lane = local.x;
-    // Surplus rows of the last workgroup repeat the last row: no divergent return before a reduction.
-    let row = min((group.y * 32768u + group.x) * {{ rows }}u + local.y, params.rows - 1u);
-    let items = params.columns / {{ 4 if quads else 1 }}u;
-    let from_start = (row + params.x_row) * items;
-    let to_start = row * items;
+    let wanted = (group.y * 32768u + group.x) * {{ rows }}u + local.y;
+    // Surplus rows of the last workgroup have no items: no divergent return before a reduction.
+    let surplus = wanted >= params.rows;
+    let row = min(wanted, params.rows - 1u);
+    let row_items = params.columns / {{ 4 if quads else 1 }}u;
+    let items = select(row_items, 0u, surplus);
+    let from_start = (row + params.x_row) * row_items;
+    let to_start = row * row_items;
     let count = f32(params.columns);
 
     var total = Item();
@@ -39,7 +42,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
     for (var j = lane; j < items; j += {{ lanes }}u) {
         y[to_start + j] = (x[from_start + j] - mean) * inverse * gamma[j] + beta[j];
     }
-    if (lane == 0u) {
+    if (lane == 0u && !surplus) {
         stats[2u * row] = mean;
         stats[2u * row + 1u] = inverse;
     }

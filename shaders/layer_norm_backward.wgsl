@@ -21,11 +21,14 @@ struct Params { rows: u32, columns: u32, x_row: u32 }
 @compute @workgroup_size({{ lanes }}, {{ rows }})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {
     let lane = local.x;
-    // Surplus rows of the last workgroup repeat the last row: no divergent return before a reduction.
-    let row = min((group.y * 32768u + group.x) * {{ rows }}u + local.y, params.rows - 1u);
-    let items = params.columns / {{ 4 if quads else 1 }}u;
-    let dy_start = row * items;
-    let x_start = (row + params.x_row) * items;
+    let wanted = (group.y * 32768u + group.x) * {{ rows }}u + local.y;
+    // Surplus rows of the last workgroup have no items: no divergent return before a reduction.
+    let surplus = wanted >= params.rows;
+    let row = min(wanted, params.rows - 1u);
+    let row_items = params.columns / {{ 4 if quads else 1 }}u;
+    let items = select(row_items, 0u, surplus);
+    let dy_start = row * row_items;
+    let x_start = (row + params.x_row) * row_items;
     let mean = stats[2u * row];
     let inverse = stats[2u * row + 1u];
     let count = f32(params.columns);
