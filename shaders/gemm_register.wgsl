@@ -113,7 +113,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
 {% endif %}
 {% endfor %}
 {% endfor %}
+{% if tm == 1 %}
+    {
+        let i = 0u;
+{% else %}
     for (var i = 0u; i < {{ tm }}u; i++) {
+{% endif %}
 {% for q in range(quads) %}
         let v{{ q }} = tile[i * {{ quads }}u + {{ q }}u];
 {% if vec_c %}
