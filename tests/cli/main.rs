@@ -3,6 +3,7 @@
 mod bad_config;
 mod bad_request;
 mod bad_weights;
+mod bench;
 mod documents;
 mod harness;
 mod model_dir;

@@ -3,6 +3,7 @@
 use crate::output::one_line;
 use retrograd::formats::trace_file::TraceFileError;
 use retrograd::{FormatError, GpuError, ModelError, RequestError};
+use retrograd_bench::BenchError;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -50,6 +51,15 @@ impl From<serde_json::Error> for CliError {
         match error.io_error_kind() {
             Some(io::ErrorKind::BrokenPipe) => CliError::ClosedPipe,
             _ => CliError::Failed(format!("JSON output: {error}")),
+        }
+    }
+}
+
+impl From<BenchError> for CliError {
+    fn from(error: BenchError) -> Self {
+        match error {
+            BenchError::WrongResult { .. } => CliError::OutsideTolerance(error.to_string()),
+            error => CliError::Failed(error.to_string()),
         }
     }
 }

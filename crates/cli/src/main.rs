@@ -36,6 +36,8 @@ enum Command {
     Train(commands::train::TrainCommand),
     /// Train a byte-level BPE tokenizer on text files.
     Tokenizer(commands::tokenizer::TokenizerCommand),
+    /// Measure how fast: kernels, traces, generation, training, start-up; choose the fastest kernels.
+    Bench(commands::bench::BenchCommand),
     /// Show the adapters there are, which would be used and why, and test it.
     Doctor(commands::doctor::DoctorCommand),
 }
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
         Command::Generate(command) => command.run(),
         Command::Train(command) => command.run(),
         Command::Tokenizer(command) => command.run(),
+        Command::Bench(command) => command.run(),
         Command::Doctor(command) => command.run(),
     };
     match result {

@@ -1,6 +1,7 @@
 //! Which adapter is used, why, and what it can do.
 
 use crate::GpuError;
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// How a device is chosen and opened.
@@ -18,6 +19,9 @@ pub struct GpuOptions {
     pub checked: bool,
     /// Forces one GEMM variant instead of the adapter's best.
     pub gemm: Option<crate::ops::GemmVariant>,
+    /// GEMM variants that were found best by measuring, by adapter as its `Display` words it. That of the
+    /// chosen adapter is used where `gemm` forces none and the adapter can run it.
+    pub tuned: BTreeMap<String, crate::ops::GemmVariant>,
     /// Refuses to hold more than this many bytes on the device. Default: what the adapter can
     /// hold, where that is known.
     pub memory_limit: Option<u64>,

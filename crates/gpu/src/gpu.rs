@@ -29,6 +29,13 @@ pub struct Capabilities {
     pub max_buffer: u64,
 }
 
+impl Capabilities {
+    /// Whether a GEMM variant can run.
+    pub fn runs(&self, variant: GemmVariant) -> bool {
+        variant != GemmVariant::Subgroup || self.subgroup.is_some()
+    }
+}
+
 /// An open device. Clones share it; it may be used from several threads.
 #[derive(Clone)]
 pub struct Gpu(pub(crate) Arc<Inner>);
@@ -107,7 +114,11 @@ impl Gpu {
             max_buffer: limits.max_buffer_size,
         };
         let memory_limit = options.memory_limit.or_else(|| available_memory(description));
-        let gemm = options.gemm.unwrap_or_else(|| GemmVariant::best_for(description, &capabilities));
+        let tuned = options.tuned.get(&description.to_string()).copied();
+        let gemm = options
+            .gemm
+            .or(tuned.filter(|variant| capabilities.runs(*variant)))
+            .unwrap_or_else(|| GemmVariant::best_for(description, &capabilities));
         Ok(Gpu(Arc::new(Inner {
             _instance: instance,
             device,

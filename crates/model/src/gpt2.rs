@@ -84,8 +84,34 @@ impl Gpt2 {
             }
         }
         let config = Config { tie_word_embeddings: !untied, ..config.clone() };
+        Gpt2::in_memory(gpu, config, &Values::Host(values), precision)
+    }
+
+    /// A model whose values are made as they are needed: `make` is given the canonical HF name of a parameter
+    /// and its number of elements, and returns them row-major. One parameter at a time is in host memory. The
+    /// head is tied; there is no tokenizer.
+    ///
+    /// # Errors
+    /// When `make` returns another number of elements, or the device cannot hold the model.
+    pub fn from_fn(
+        gpu: &Gpu,
+        config: &Config,
+        make: impl Fn(&str, usize) -> Vec<f32>,
+        precision: Precision,
+    ) -> Result<Gpt2, ModelError> {
+        let config = Config { tie_word_embeddings: true, ..config.clone() };
+        Gpt2::in_memory(gpu, config.clone(), &Values::Made(&make, &config), precision)
+    }
+
+    fn in_memory(
+        gpu: &Gpu,
+        config: Config,
+        values: &Values<'_>,
+        precision: Precision,
+    ) -> Result<Gpt2, ModelError> {
+        let untied = !config.tie_word_embeddings;
         gpu.check_memory("the model", Parameters::bytes(&config, untied, precision))?;
-        let parameters = Parameters::load(gpu, &config, &Values::Host(values), precision)?;
+        let parameters = Parameters::load(gpu, &config, values, precision)?;
         let (name, programs) = ("values in memory".to_owned(), Mutex::default());
         Ok(Gpt2(Arc::new(Inner {
             gpu: gpu.clone(),

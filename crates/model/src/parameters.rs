@@ -202,6 +202,8 @@ pub(crate) enum Values<'a> {
     Files(&'a Weights),
     /// Host memory, by canonical HF name.
     Host(&'a BTreeMap<String, Vec<f32>>),
+    /// A function from canonical HF name and number of elements, asked for one parameter at a time; tied head.
+    Made(&'a dyn Fn(&str, usize) -> Vec<f32>, &'a Config),
 }
 
 impl Values<'_> {
@@ -209,6 +211,7 @@ impl Values<'_> {
         match self {
             Values::Files(weights) => weights.untied_head(),
             Values::Host(values) => values.contains_key("lm_head.weight"),
+            Values::Made(..) => false,
         }
     }
 
@@ -219,13 +222,22 @@ impl Values<'_> {
                 Some(values) => Ok(Cow::Borrowed(values)),
                 None => Err(ModelError::invalid(name, "is missing")),
             },
+            Values::Made(make, config) => {
+                let size = Weights::parameter_shape(config, name).iter().product();
+                let values = make(name, size);
+                if values.len() != size {
+                    let reason = format!("needs {size} values and was given {}", values.len());
+                    return Err(ModelError::invalid(name, reason));
+                }
+                Ok(Cow::Owned(values))
+            }
         }
     }
 
     fn f16(&self, name: &str) -> Result<Vec<u16>, ModelError> {
         match self {
             Values::Files(weights) => Ok(weights.get(name)?.to_f16_bits()?),
-            Values::Host(_) => {
+            Values::Host(_) | Values::Made(..) => {
                 Ok(self.f32(name)?.iter().map(|x| half::f16::from_f32(*x).to_bits()).collect())
             }
         }

@@ -23,11 +23,27 @@ impl DeviceArgs {
         self.adapter.as_deref().is_some_and(|name| name.eq_ignore_ascii_case(REFERENCE))
     }
 
+    /// The flags that say the same to another process.
+    pub(crate) fn to_arguments(&self) -> Vec<String> {
+        let mut arguments = Vec::new();
+        if let Some(name) = &self.adapter {
+            arguments.extend(["--adapter".to_owned(), name.clone()]);
+        }
+        if self.default_limits {
+            arguments.push("--default-limits".to_owned());
+        }
+        if let Some(bytes) = self.memory_limit {
+            arguments.extend(["--memory-limit".to_owned(), bytes.to_string()]);
+        }
+        arguments
+    }
+
     pub(crate) fn gpu_options(&self) -> GpuOptions {
         GpuOptions {
             adapter: self.adapter.clone(),
             webgpu_defaults: self.default_limits,
             memory_limit: self.memory_limit,
+            tuned: retrograd_bench::cache::tuned(),
             ..GpuOptions::default()
         }
     }

@@ -3,6 +3,7 @@
 mod capture;
 mod device;
 mod interventions;
+mod measured;
 mod model;
 mod objective;
 mod prompt;
@@ -11,6 +12,7 @@ mod trace;
 pub(crate) use capture::CaptureArgs;
 pub(crate) use device::DeviceArgs;
 pub(crate) use interventions::InterventionArgs;
+pub(crate) use measured::{MeasureArgs, MeasuredModel, PrecisionArg};
 pub(crate) use model::ModelArgs;
 pub(crate) use objective::ObjectiveArgs;
 pub(crate) use prompt::PromptArgs;

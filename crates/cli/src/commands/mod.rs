@@ -1,6 +1,7 @@
 //! One file per subcommand: arguments, the library calls, the way out.
 
 pub(crate) mod attention;
+pub(crate) mod bench;
 pub(crate) mod doctor;
 pub(crate) mod generate;
 pub(crate) mod tokenizer;

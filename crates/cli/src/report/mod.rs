@@ -2,6 +2,7 @@
 
 mod attention;
 mod bar;
+mod bench;
 mod doctor;
 mod grid;
 mod heads;
@@ -11,9 +12,11 @@ mod page;
 mod predictions;
 mod provenance;
 mod style;
+mod table;
 mod trace;
 
 pub(crate) use attention::attention;
+pub(crate) use bench::bench;
 pub(crate) use doctor::{Diagnosis, doctor};
 pub(crate) use page::Page;
 pub(crate) use provenance::{provenance, written};
