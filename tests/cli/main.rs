@@ -6,5 +6,6 @@ mod bad_weights;
 mod bench;
 mod documents;
 mod harness;
+mod lens;
 mod model_dir;
 mod training;

@@ -6,7 +6,7 @@ use crate::error::CliError;
 use crate::progress::Spinner;
 use retrograd::formats::Weights;
 use retrograd::reference::ReferenceModel;
-use retrograd::{Config, Gpt2, Gpu, Precision, Tokenizer, TraceRead, TraceRequest};
+use retrograd::{Config, Gpt2, Gpu, Precision, Project, Tokenizer, TraceRead, TraceRequest};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -47,6 +47,8 @@ pub(crate) enum Engine {
 /// A trace and what is known about its making.
 pub(crate) struct Traced {
     pub(crate) trace: Box<dyn TraceRead>,
+    /// The model that made it, for reading its vectors in the vocabulary.
+    pub(crate) model: Box<dyn Project>,
     pub(crate) adapter: String,
     pub(crate) dispatches: Option<usize>,
     pub(crate) load_time: Duration,
@@ -85,7 +87,7 @@ pub(crate) fn trace(
     let load_time = start.elapsed();
     spinner.say(format!("tracing {} tokens", request.ids.len()));
     let start = Instant::now();
-    let (trace, adapter, dispatches): (Box<dyn TraceRead>, _, _) = match engine {
+    let (trace, model, adapter, dispatches): (Box<dyn TraceRead>, Box<dyn Project>, _, _) = match engine {
         Engine::Device(model) => {
             let trace = model.trace(request)?;
             let adapter = model.gpu().adapter().to_string();
@@ -96,7 +98,7 @@ pub(crate) fn trace(
             };
             // Submitted is not done: wait, so that the time is the pass's.
             model.gpu().wait()?;
-            (Box::new(trace), adapter, dispatches)
+            (Box::new(trace), Box::new(model), adapter, dispatches)
         }
         Engine::Reference(model) => {
             let trace = model.trace(request)?;
@@ -104,8 +106,8 @@ pub(crate) fn trace(
                 Some(prompt) => trace.with_prompt(prompt),
                 None => trace,
             };
-            (Box::new(trace), "reference [f64 on the CPU]".to_owned(), None)
+            (Box::new(trace), Box::new(model), "reference [f64 on the CPU]".to_owned(), None)
         }
     };
-    Ok(Traced { trace, adapter, dispatches, load_time, trace_time: start.elapsed() })
+    Ok(Traced { trace, model, adapter, dispatches, load_time, trace_time: start.elapsed() })
 }

@@ -30,6 +30,8 @@ enum Command {
     Trace(commands::trace::TraceCommand),
     /// Rank the heads by the size of their Reversed Attention.
     Attention(commands::attention::AttentionCommand),
+    /// Read the gradients' two factors in the vocabulary: the Backward Lens.
+    Lens(commands::lens::LensCommand),
     /// Continue a prompt.
     Generate(commands::generate::GenerateCommand),
     /// Train a model, new or from its weights.
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Trace(command) => command.run(),
         Command::Attention(command) => command.run(),
+        Command::Lens(command) => command.run(),
         Command::Generate(command) => command.run(),
         Command::Train(command) => command.run(),
         Command::Tokenizer(command) => command.run(),

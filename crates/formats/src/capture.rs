@@ -92,26 +92,23 @@ impl Capture {
         }
     }
 
+    /// Checks layers alone against a model with `n_layer` of them.
+    pub fn check_layers(&self, n_layer: usize) -> Result<(), RequestError> {
+        match self.layers.iter().flatten().find(|(_, last)| *last >= n_layer) {
+            Some((_, last)) => Err(beyond(*last, n_layer)),
+            None => Ok(()),
+        }
+    }
+
     /// Checks layers and names against the model: a layer it does not have and a pattern that matches none of
     /// its tensors are errors.
     pub fn check(&self, config: &Config) -> Result<(), RequestError> {
-        let beyond = |layer: usize| {
-            RequestError::invalid(
-                "--layers",
-                format!(
-                    "{layer} is not a layer of the model, which has 0 to {}",
-                    config.n_layer.saturating_sub(1)
-                ),
-            )
-        };
-        if let Some((_, last)) = self.layers.iter().flatten().find(|(_, last)| *last >= config.n_layer) {
-            return Err(beyond(*last));
-        }
+        self.check_layers(config.n_layer)?;
         match &self.names {
             Names::All => Ok(()),
             Names::Only(sites) => {
                 match sites.iter().filter_map(|s| s.layer()).find(|l| l.0 >= config.n_layer) {
-                    Some(layer) => Err(beyond(layer.0)),
+                    Some(layer) => Err(beyond(layer.0, config.n_layer)),
                     None => Ok(()),
                 }
             }
@@ -129,6 +126,11 @@ impl Capture {
             }
         }
     }
+}
+
+fn beyond(layer: usize, n_layer: usize) -> RequestError {
+    let last = n_layer.saturating_sub(1);
+    RequestError::invalid("--layers", format!("{layer} is not a layer of the model, which has 0 to {last}"))
 }
 
 fn pattern_keeps(pattern: &str, site: Site) -> bool {

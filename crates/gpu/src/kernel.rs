@@ -39,6 +39,7 @@ shaders!(
     "row_reduce",
     "reversed_attention",
     "square_sum",
+    "vocabulary_summary",
     "weighted_sum",
     "zero_columns",
 );

@@ -123,6 +123,13 @@ impl Tensor {
         Tensor { allocation: self.allocation.clone(), shape, dtype: self.dtype }
     }
 
+    /// The first elements under another shape, in the same memory: for scratch that serves several sizes in turn.
+    pub fn prefix(&self, shape: impl Into<Shape>) -> Tensor {
+        let shape = shape.into();
+        assert!(shape.elements() <= self.len(), "a prefix of {} has no {shape}", self.shape);
+        Tensor { allocation: self.allocation.clone(), shape, dtype: self.dtype }
+    }
+
     pub(crate) fn buffer(&self) -> &wgpu::Buffer {
         self.allocation.buffer()
     }

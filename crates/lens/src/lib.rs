@@ -11,6 +11,7 @@ mod heads;
 mod probability;
 mod summary;
 mod token_text;
+mod vocabulary;
 
 pub use compare::{Deviation, compare, worst};
 pub use gradient::{GradientFactors, gradient};
@@ -18,3 +19,7 @@ pub use heads::{AttentionReport, HeadScore, Pair, attention_report, rank_heads, 
 pub use probability::{Prediction, TargetPrediction};
 pub use summary::{DeltaNorms, LayerNorms, PositionPredictions, TraceSummary, summarize, summary_sites};
 pub use token_text::{TokenText, token_texts};
+pub use vocabulary::{
+    DEFAULT_LENS_SITES, LensEntry, LensOptions, LensReport, LensTable, is_readable, lens, lens_capture,
+    lens_csv, lens_sites,
+};

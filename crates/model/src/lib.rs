@@ -24,6 +24,7 @@ mod gpt2;
 mod head;
 mod parameters;
 mod program;
+mod projection;
 mod sample;
 mod trace;
 pub mod train;

@@ -17,6 +17,7 @@ mod model;
 mod objective;
 pub mod ops;
 mod parameters;
+mod projection;
 mod trace;
 
 pub use gradients::Gradients;

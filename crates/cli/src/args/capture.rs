@@ -9,10 +9,10 @@ use retrograd::{Capture, Site};
 pub(crate) struct CaptureArgs {
     /// Only these layers, as in 0,3-5
     #[arg(long, value_name = "LAYERS", allow_hyphen_values = true)]
-    layers: Option<String>,
+    pub(crate) layers: Option<String>,
     /// Only tensors whose name matches, as in 'attn.*,mlp.c_proj.delta'
     #[arg(long, value_name = "GLOB")]
-    sites: Option<String>,
+    pub(crate) sites: Option<String>,
 }
 
 impl CaptureArgs {

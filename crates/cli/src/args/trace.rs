@@ -4,7 +4,7 @@ use super::{CaptureArgs, InterventionArgs, ModelArgs, ObjectiveArgs, PromptArgs}
 use crate::engine::{self, ModelFiles, Traced};
 use crate::error::CliError;
 use clap::Args;
-use retrograd::{Site, TraceRequest};
+use retrograd::{Capture, Site, TraceRequest};
 
 /// The common flags of the commands that look at a trace.
 #[derive(Args)]
@@ -29,10 +29,15 @@ impl TraceArgs {
         files: &ModelFiles,
         otherwise: Option<fn(usize) -> Vec<Site>>,
     ) -> Result<Traced, CliError> {
+        let capture = self.capture.capture(otherwise.map(|sites| sites(files.config.n_layer)))?;
+        self.run_keeping(files, capture)
+    }
+
+    /// The same, with what is kept decided by the caller.
+    pub(crate) fn run_keeping(&self, files: &ModelFiles, capture: Capture) -> Result<Traced, CliError> {
         let mut ids = self.prompt.tokens(files)?;
         let objective = self.objective.objective(&mut ids, files)?;
         let interventions = self.interventions.interventions(&files.config, ids.len())?;
-        let capture = self.capture.capture(otherwise.map(|sites| sites(files.config.n_layer)))?;
         let request = TraceRequest::new(ids, objective).interventions(interventions).capture(capture);
         engine::trace(&self.model, files, &request, self.prompt.prompt.as_deref())
     }

@@ -4,6 +4,7 @@ pub(crate) mod attention;
 pub(crate) mod bench;
 pub(crate) mod doctor;
 pub(crate) mod generate;
+pub(crate) mod lens;
 pub(crate) mod tokenizer;
 pub(crate) mod trace;
 pub(crate) mod train;

@@ -19,6 +19,7 @@ mod layer_norm_backward;
 mod layer_norm_grad;
 mod reversed_attention;
 mod row_layout;
+mod vocabulary_summary;
 mod weighted_sum;
 mod zero_columns;
 
@@ -38,6 +39,7 @@ pub use layer_norm::{LayerNorm, layer_norm};
 pub use layer_norm_backward::{LayerNormBackward, layer_norm_backward};
 pub use layer_norm_grad::{LayerNormGrad, layer_norm_grad};
 pub use reversed_attention::{ReversedAttention, reversed_attention};
+pub use vocabulary_summary::{NO_TOKEN, RankedTokens, VocabularySummary, vocabulary_summary};
 pub use weighted_sum::{WeightedSum, weighted_sum};
 pub use zero_columns::{ZeroColumns, zero_columns};
 

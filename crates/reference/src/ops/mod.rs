@@ -15,6 +15,7 @@ mod linear;
 mod matmul;
 mod reduce;
 mod softmax;
+mod vocabulary_summary;
 
 pub use adamw::{AdamW, adamw_step};
 pub use attention::{
@@ -29,3 +30,4 @@ pub use linear::{LinearGrad, linear, linear_backward};
 pub use matmul::{matmul, matmul_nt, matmul_tn};
 pub use reduce::{column_sum, global_norm};
 pub use softmax::{causal_softmax, log_sum_exp, softmax};
+pub use vocabulary_summary::{VocabularySummary, vocabulary_summary};
