@@ -40,6 +40,8 @@ enum Command {
     Tokenizer(commands::tokenizer::TokenizerCommand),
     /// Measure how fast: kernels, traces, generation, training, start-up; choose the fastest kernels.
     Bench(commands::bench::BenchCommand),
+    /// Hold this device's kernels and a model's traces to f64, or a trace to a file of reference gradients.
+    Verify(commands::verify::VerifyCommand),
     /// Show the adapters there are, which would be used and why, and test it.
     Doctor(commands::doctor::DoctorCommand),
 }
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
         Command::Train(command) => command.run(),
         Command::Tokenizer(command) => command.run(),
         Command::Bench(command) => command.run(),
+        Command::Verify(command) => command.run(),
         Command::Doctor(command) => command.run(),
     };
     match result {

@@ -3,6 +3,7 @@
 use crate::GpuError;
 use crate::adapter::{self, AdapterDescription, AdapterReport, GpuOptions};
 use crate::arena::{Arena, ArenaStats};
+use crate::fault::{self, Fault};
 use crate::kernel::Kernel;
 use crate::ops::GemmVariant;
 use crate::tensor::{Dtype, Shape, Tensor, byte_len};
@@ -51,6 +52,8 @@ pub(crate) struct Inner {
     checked: bool,
     memory_limit: Option<u64>,
     pipelines: Mutex<HashMap<String, Compiled>>,
+    /// Mistakes planted by a test; none otherwise.
+    faults: Vec<Fault>,
     pub(crate) arena: Arc<Arena>,
     pub(crate) staging: Mutex<Option<wgpu::Buffer>>,
     /// First error the device reported outside an error scope.
@@ -73,6 +76,12 @@ const UPLOAD_PIECE: usize = 32 << 20;
 impl Gpu {
     /// Chooses an adapter and opens it. Blocks.
     pub fn open(options: &GpuOptions) -> Result<Gpu, GpuError> {
+        Gpu::open_with_faults(options, Vec::new())
+    }
+
+    /// Opens a device that computes wrongly: for tests of what is to find that out.
+    #[doc(hidden)]
+    pub fn open_with_faults(options: &GpuOptions, faults: Vec<Fault>) -> Result<Gpu, GpuError> {
         let (instance, adapter, report) = adapter::choose(options)?;
         let description = &report.found[report.chosen];
         let (features, limits) = if options.webgpu_defaults {
@@ -129,6 +138,7 @@ impl Gpu {
             checked: options.checked,
             memory_limit,
             pipelines: Mutex::default(),
+            faults,
             arena: Arc::default(),
             staging: Mutex::default(),
             failure,
@@ -354,7 +364,7 @@ impl Gpu {
             adapter: self.adapter().name.clone(),
             reason,
         };
-        let source = kernel.source().map_err(&fail)?;
+        let source = fault::source(&self.0.faults, kernel).map_err(&fail)?;
         let written = written_bindings(&source);
         let device = &self.0.device;
         let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);

@@ -19,6 +19,7 @@
 mod adapter;
 mod arena;
 mod error;
+mod fault;
 mod gpu;
 mod kernel;
 pub mod ops;
@@ -30,6 +31,8 @@ mod tensor;
 pub use adapter::{AdapterDescription, AdapterReport, GpuOptions, enumerate_adapters};
 pub use arena::ArenaStats;
 pub use error::GpuError;
+#[doc(hidden)]
+pub use fault::Fault;
 pub use gpu::{Capabilities, Gpu};
 pub use kernel::dump_shaders;
 pub use pass::{KernelTime, Pass};

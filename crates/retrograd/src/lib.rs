@@ -14,16 +14,18 @@
 //!   ([`Trace`]), one from the f64 oracle ([`mod@reference`]), one from a file ([`formats::trace_file`]).
 //! - [`lens`] has the views on a trace; [`train`] has the optimiser's steps and [`training`] a whole training;
 //!   [`gpu`] is the engine below.
+//! - [`verify`] holds a device, a model or a file of gradients to f64; [`self_test`] is the short form of it.
 
 #![warn(missing_docs)]
 
-pub mod self_test;
 pub mod training;
 
 pub use retrograd_formats as formats;
 pub use retrograd_gpu as gpu;
 pub use retrograd_lens as lens;
 pub use retrograd_reference as reference;
+pub use retrograd_verify as verify;
+pub use retrograd_verify::self_test;
 
 pub use retrograd_formats::{
     AttentionPatch, BlockSite, Capture, Config, FormatError, Head, HostTensor, Interventions, Layer,

@@ -31,6 +31,12 @@ pub(crate) struct ObjectiveArgs {
 }
 
 impl ObjectiveArgs {
+    /// Whether one is named.
+    pub(crate) fn is_given(&self) -> bool {
+        let named = [&self.target, &self.target_id, &self.completion, &self.minus, &self.minus_id];
+        self.next_token || named.iter().any(|flag| flag.is_some())
+    }
+
     /// The objective; a completion is appended to `ids`.
     pub(crate) fn objective(
         &self,

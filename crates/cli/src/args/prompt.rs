@@ -18,6 +18,11 @@ pub(crate) struct PromptArgs {
 }
 
 impl PromptArgs {
+    /// Whether there is one.
+    pub(crate) fn is_given(&self) -> bool {
+        self.prompt.is_some() || self.ids.is_some()
+    }
+
     pub(crate) fn tokens(&self, files: &ModelFiles) -> Result<Vec<TokenId>, CliError> {
         match (&self.prompt, &self.ids) {
             (_, Some(ids)) => Ok(parse_ids(ids)?),

@@ -8,3 +8,4 @@ pub(crate) mod lens;
 pub(crate) mod tokenizer;
 pub(crate) mod trace;
 pub(crate) mod train;
+pub(crate) mod verify;

@@ -15,6 +15,7 @@ mod provenance;
 mod style;
 mod table;
 mod trace;
+mod verify;
 
 pub(crate) use attention::attention;
 pub(crate) use bench::bench;
@@ -23,3 +24,4 @@ pub(crate) use lens::lens;
 pub(crate) use page::Page;
 pub(crate) use provenance::{provenance, written};
 pub(crate) use trace::trace;
+pub(crate) use verify::{Verdict, verify};

@@ -6,6 +6,7 @@ mod write;
 
 pub use patch::load_patch;
 pub use read::TraceFile;
+pub(crate) use read::parse_objective;
 pub use write::write;
 
 use crate::{FormatError, RequestError};

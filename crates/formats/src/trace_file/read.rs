@@ -148,7 +148,7 @@ fn read_tensor(file: &SafetensorsFile, site: Site) -> Result<HostTensor, FormatE
 }
 
 /// The inverse of [`ResolvedObjective::to_json`]; `None` for what that cannot have written.
-fn parse_objective(value: &Value, tokens: usize) -> Option<ResolvedObjective> {
+pub(crate) fn parse_objective(value: &Value, tokens: usize) -> Option<ResolvedObjective> {
     let numbers =
         |key: &str| -> Option<Vec<u64>> { value.get(key)?.as_array()?.iter().map(Value::as_u64).collect() };
     let ids = |key: &str| -> Option<Vec<TokenId>> {

@@ -1,0 +1,151 @@
+//! Each operation of the engine against its twin in f64: sizes off every tile, one row, one column, the largest
+//! that a GPT-2 asks for.
+//!
+//! One file a family, under the names of `crates/gpu/src/ops`. The tests of the engine run the same cases.
+
+mod attention;
+mod attention_decode;
+mod bench;
+mod causal_softmax;
+mod cross_entropy;
+mod elementwise;
+mod embedding;
+mod gemm;
+mod gemm_epilogue;
+mod gemm_heads;
+mod layer_norm;
+mod optimizer;
+mod sums;
+
+use crate::report::{Report, Section};
+use crate::{Devices, Scope};
+use bench::Bench;
+use retrograd_formats::RequestError;
+use retrograd_gpu::ops::GemmVariant;
+use retrograd_gpu::{Gpu, GpuError};
+use retrograd_model::ModelError;
+
+/// A family of operations: the name by which it is asked for, and its cases.
+type Family = (&'static str, fn(&mut Bench) -> Result<(), GpuError>);
+
+/// What does not depend on how products are computed.
+const FAMILIES: [Family; 16] = [
+    ("embedding", embedding::lookups),
+    ("embedding_backward", embedding::token_gradients),
+    ("position_embedding_backward", embedding::position_gradients),
+    ("layer_norm", layer_norm::forward),
+    ("layer_norm_backward", layer_norm::backward),
+    ("layer_norm_grad", layer_norm::grad),
+    ("causal_softmax", causal_softmax::causal_softmax),
+    ("reversed_attention", attention::reversed),
+    ("attention_decode", attention_decode::attention_decode),
+    ("add_scaled", elementwise::add_scaled),
+    ("zero_columns", elementwise::zero_columns),
+    ("cross_entropy", cross_entropy::cross_entropy),
+    ("weighted_sum", sums::weighted_sum),
+    ("column_sum", sums::column_sum),
+    ("global_norm", optimizer::global_norm),
+    ("adamw", optimizer::adamw),
+];
+
+/// What is run once for each way to compute products.
+const PRODUCTS: [Family; 4] = [
+    ("gemm", gemm::forms),
+    ("gemm_epilogue", gemm_epilogue::epilogues),
+    ("gemm_heads", gemm_heads::heads_in_place),
+    ("attention", attention::whole_layer),
+];
+
+/// The names that a pattern can match.
+pub fn kernel_names() -> Vec<&'static str> {
+    FAMILIES.iter().chain(&PRODUCTS).map(|(name, _)| *name).collect()
+}
+
+/// Runs the operations whose name matches `pattern` (`*` and `?` as in file names, several by commas; all
+/// without one), products by each of `variants` in its scope.
+///
+/// # Errors
+/// When a part of the pattern matches no name, or the device fails.
+pub(crate) fn verify(
+    devices: &Devices,
+    variants: &[(GemmVariant, Scope)],
+    pattern: Option<&str>,
+    scope: Scope,
+    report: &mut Report,
+    progress: &mut dyn FnMut(&str),
+) -> Result<(), ModelError> {
+    let parts: Vec<&str> = pattern.unwrap_or("*").split(',').map(str::trim).collect();
+    if let Some(unknown) = parts.iter().find(|part| !kernel_names().iter().any(|name| matches(part, name))) {
+        let reason = format!("'{unknown}' matches none of {}", kernel_names().join(", "));
+        return Err(RequestError::invalid("--kernels", reason).into());
+    }
+    let wanted = |name: &str| parts.iter().any(|part| matches(part, name));
+    let families: Vec<Family> = FAMILIES.into_iter().filter(|(name, _)| wanted(name)).collect();
+    if !families.is_empty() {
+        let gpu = devices.open(None)?;
+        for (name, run) in families {
+            progress(name);
+            family(&gpu, name.to_owned(), run, scope, report)?;
+        }
+    }
+    let products: Vec<Family> = PRODUCTS.into_iter().filter(|(name, _)| wanted(name)).collect();
+    if products.is_empty() {
+        return Ok(());
+    }
+    for &(variant, scope) in variants {
+        let gpu = match devices.open(Some(variant)) {
+            Ok(gpu) => gpu,
+            // What an adapter chooses by itself it must be able to do; others may be beyond it.
+            Err(error) if devices.open(None)?.gemm_variant() != variant => {
+                report.skipped.push(format!("products by the variant {variant}: {error}"));
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        for (name, run) in &products {
+            progress(&format!("{name}, {variant}"));
+            family(&gpu, format!("{name} {variant}"), *run, scope, report)?;
+        }
+    }
+    Ok(())
+}
+
+fn family(
+    gpu: &Gpu,
+    row: String,
+    run: fn(&mut Bench) -> Result<(), GpuError>,
+    scope: Scope,
+    report: &mut Report,
+) -> Result<(), GpuError> {
+    let mut bench = Bench::new(gpu, row, scope);
+    run(&mut bench)?;
+    for (row, finding) in bench.findings {
+        report.add(Section::Kernels, row, finding);
+    }
+    Ok(())
+}
+
+/// Whether a name matches a pattern in which `*` stands for any text and `?` for one character.
+fn matches(pattern: &str, name: &str) -> bool {
+    match (pattern.chars().next(), name.chars().next()) {
+        (None, None) => true,
+        (Some('*'), _) => {
+            matches(&pattern[1..], name)
+                || name.chars().next().is_some_and(|c| matches(pattern, &name[c.len_utf8()..]))
+        }
+        (Some('?'), Some(c)) => matches(&pattern[1..], &name[c.len_utf8()..]),
+        (Some(p), Some(c)) if p == c => matches(&pattern[p.len_utf8()..], &name[c.len_utf8()..]),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns() {
+        assert!(matches("*", "gemm") && matches("gemm*", "gemm_heads") && matches("?emm", "gemm"));
+        assert!(!matches("gemm", "gemm_heads") && !matches("", "gemm") && !matches("g?", "gemm"));
+    }
+}
