@@ -18,6 +18,12 @@ const AROUND: usize = 16;
 /// WGSL allows `3 + 2|x|` ulp of eˣ, and `eˣ·|x| ≤ 1/e`: twice 3 + 2/e half-ulps, spread over the deviations.
 const EXPONENTIAL: f64 = 2.0 * (3.0 + 2.0 / std::f64::consts::E) / DEVIATIONS;
 
+/// One standard deviation of gelu_new' at f: 1 − t² at |t| → 1 is multiplied by f·u'(f) ~ f³; it is 0 from
+/// |u| = 9.01 on, where |f| is about 6.
+pub(crate) fn gelu_slope_rounding(f: f64) -> f64 {
+    8.0 * ROUNDING * (1.0 + f.abs().min(6.0).powi(3)) / DEVIATIONS
+}
+
 /// The rounding to expect of a result, relative to a size.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Rounding {

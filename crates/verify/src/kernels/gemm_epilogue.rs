@@ -5,7 +5,7 @@ use super::gemm::{FORMS, Operands, Shape, product_rounding, type_name};
 use crate::Scope;
 use crate::random::Random;
 
-use crate::rounding::Rounding;
+use crate::rounding::{Rounding, gelu_slope_rounding};
 use retrograd_gpu::GpuError;
 use retrograd_gpu::ops::{Form, Gemm, gemm};
 use retrograd_reference::ops::{gelu_new, gelu_new_derivative};
@@ -121,8 +121,7 @@ fn gelu_far_from_zero(bench: &mut Bench) -> Result<(), GpuError> {
         // tanh within a few ulp of 1 leaves |x| roundings.
         let rounding = Rounding::steps(8.0).of_at_least(wide.abs().max(1e-3));
         bench.compare_values(format!("gelu({at})"), &g[i..=i], &[gelu_new(wide)], rounding);
-        // 1 − t² at |t| → 1 is multiplied by x·u'(x) ~ x³: clamped to 0 only beyond |u| = 9.01.
-        let rounding = Rounding::steps(8.0).of_at_least(1.0 + wide.abs().min(6.0).powi(3));
+        let rounding = Rounding { expected: gelu_slope_rounding(wide), at_least: 1.0 };
         bench.compare_values(format!("gelu'({at})"), &slope[i..=i], &[gelu_new_derivative(wide)], rounding);
     }
     Ok(())

@@ -5,7 +5,8 @@
 
 use super::subject::{DRAWS, largest_change};
 use crate::random::{Random, wide};
-use crate::report::{Finding, Report, Section};
+use crate::report::{Finding, Report, Section, largest};
+use crate::rounding::gelu_slope_rounding;
 use crate::rounding::{DEVIATIONS, ROUNDING, Rounding};
 use retrograd_formats::BlockSite::{self, *};
 use retrograd_formats::{Config, Layer, RequestError, Site, TraceRead};
@@ -118,10 +119,24 @@ impl<'a> Equations<'a> {
         inputs: &[&[f64]],
         right: impl Fn(&[Vec<f64>]) -> Vec<f64>,
     ) {
+        self.equation_with(name, site, (terms, 0.0), inputs, right);
+    }
+
+    /// As [`equation`](Self::equation), with so much of the result lost besides, in its own size.
+    fn equation_with(
+        &mut self,
+        name: &str,
+        site: Site,
+        (terms, lost): (usize, f64),
+        inputs: &[&[f64]],
+        right: impl Fn(&[Vec<f64>]) -> Vec<f64>,
+    ) {
         let inputs: Vec<Vec<f64>> = inputs.iter().map(|input| input.to_vec()).collect();
         let wanted = right(&inputs);
         let moved: Vec<Vec<f64>> = (0..DRAWS).map(|draw| right(&moved(&inputs, terms, draw))).collect();
-        let change = largest_change(&wanted, moved.iter().map(Vec::as_slice));
+        let size = largest(&wanted);
+        let lost = if size > 0.0 { lost / size } else { lost };
+        let change = largest_change(&wanted, moved.iter().map(Vec::as_slice)) + lost;
         let rounding = Rounding { expected: change, at_least: 0.0 };
         let allowed = (DEVIATIONS * change).max(FLOOR);
         let finding =
@@ -234,11 +249,15 @@ impl<'a> Equations<'a> {
             [ResidPostDelta, FcDelta, ResidMidDelta, Reversed, CAttnDelta]
                 .map(|site| self.block(layer, site));
 
-        self.equation("∂f = (δ·W2ᵀ) ⊙ gelu′(f)", at(FcDelta), d, &[&delta, &m], |x| {
-            let f = ops::linear(&x[1], w_1, bias_1, t, d, i); // (T, I)
-            let d_g = ops::matmul_nt(&x[0], w_2, t, i, d); // (T, I)
-            d_g.iter().zip(f).map(|(d_g, f)| d_g * ops::gelu_new_derivative(f)).collect()
-        });
+        let f = |m: &[f64]| ops::linear(m, w_1, bias_1, t, d, i); // (T, I)
+        let d_g = |delta: &[f64]| ops::matmul_nt(delta, w_2, t, i, d); // (T, I)
+        let slope = |x: &[Vec<f64>]| -> Vec<f64> {
+            d_g(&x[0]).iter().zip(f(&x[1])).map(|(d_g, f)| d_g * ops::gelu_new_derivative(f)).collect()
+        };
+        // gelu′ has 1 − tanh² times f³, of which f32 keeps what the kernel's own check allows it.
+        let lost = d_g(&delta).into_iter().zip(f(&m)).map(|(d_g, f)| d_g.abs() * gelu_slope_rounding(f));
+        let lost = lost.fold(0.0, f64::max);
+        self.equation_with("∂f = (δ·W2ᵀ) ⊙ gelu′(f)", at(FcDelta), (d, lost), &[&delta, &m], slope);
         let norm_2 = |x: &[Vec<f64>]| {
             let d_m = ops::matmul_nt(&x[0], w_1, t, d, i); // (T, D)
             let norm = ops::layer_norm(&x[1], g2, b2, t, d, eps);
