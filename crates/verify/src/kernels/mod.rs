@@ -16,11 +16,12 @@ mod gemm_heads;
 mod layer_norm;
 mod optimizer;
 mod sums;
+mod vocabulary_summary;
 
 use crate::report::{Report, Section};
 use crate::{Devices, Scope};
 use bench::Bench;
-use retrograd_formats::RequestError;
+use retrograd_formats::{RequestError, matches_glob};
 use retrograd_gpu::ops::GemmVariant;
 use retrograd_gpu::{Gpu, GpuError};
 use retrograd_model::ModelError;
@@ -29,7 +30,7 @@ use retrograd_model::ModelError;
 type Family = (&'static str, fn(&mut Bench) -> Result<(), GpuError>);
 
 /// What does not depend on how products are computed.
-const FAMILIES: [Family; 16] = [
+const FAMILIES: [Family; 17] = [
     ("embedding", embedding::lookups),
     ("embedding_backward", embedding::token_gradients),
     ("position_embedding_backward", embedding::position_gradients),
@@ -43,6 +44,7 @@ const FAMILIES: [Family; 16] = [
     ("zero_columns", elementwise::zero_columns),
     ("cross_entropy", cross_entropy::cross_entropy),
     ("weighted_sum", sums::weighted_sum),
+    ("vocabulary_summary", vocabulary_summary::vocabulary_summary),
     ("column_sum", sums::column_sum),
     ("global_norm", optimizer::global_norm),
     ("adamw", optimizer::adamw),
@@ -75,11 +77,13 @@ pub(crate) fn verify(
     progress: &mut dyn FnMut(&str),
 ) -> Result<(), ModelError> {
     let parts: Vec<&str> = pattern.unwrap_or("*").split(',').map(str::trim).collect();
-    if let Some(unknown) = parts.iter().find(|part| !kernel_names().iter().any(|name| matches(part, name))) {
+    if let Some(unknown) =
+        parts.iter().find(|part| !kernel_names().iter().any(|name| matches_glob(part, name)))
+    {
         let reason = format!("'{unknown}' matches none of {}", kernel_names().join(", "));
         return Err(RequestError::invalid("--kernels", reason).into());
     }
-    let wanted = |name: &str| parts.iter().any(|part| matches(part, name));
+    let wanted = |name: &str| parts.iter().any(|part| matches_glob(part, name));
     let families: Vec<Family> = FAMILIES.into_iter().filter(|(name, _)| wanted(name)).collect();
     if !families.is_empty() {
         let gpu = devices.open(None)?;
@@ -93,15 +97,13 @@ pub(crate) fn verify(
         return Ok(());
     }
     for &(variant, scope) in variants {
-        let gpu = match devices.open(Some(variant)) {
-            Ok(gpu) => gpu,
-            // What an adapter chooses by itself it must be able to do; others may be beyond it.
-            Err(error) if devices.open(None)?.gemm_variant() != variant => {
-                report.skipped.push(format!("products by the variant {variant}: {error}"));
-                continue;
-            }
-            Err(error) => return Err(error.into()),
-        };
+        let gpu = devices.open(Some(variant))?;
+        if !gpu.capabilities().runs(variant) {
+            report
+                .skipped
+                .push(format!("products by the variant {variant}: this adapter's subgroups do not allow it"));
+            continue;
+        }
         for (name, run) in &products {
             progress(&format!("{name}, {variant}"));
             family(&gpu, format!("{name} {variant}"), *run, scope, report)?;
@@ -123,29 +125,4 @@ fn family(
         report.add(Section::Kernels, row, finding);
     }
     Ok(())
-}
-
-/// Whether a name matches a pattern in which `*` stands for any text and `?` for one character.
-fn matches(pattern: &str, name: &str) -> bool {
-    match (pattern.chars().next(), name.chars().next()) {
-        (None, None) => true,
-        (Some('*'), _) => {
-            matches(&pattern[1..], name)
-                || name.chars().next().is_some_and(|c| matches(pattern, &name[c.len_utf8()..]))
-        }
-        (Some('?'), Some(c)) => matches(&pattern[1..], &name[c.len_utf8()..]),
-        (Some(p), Some(c)) if p == c => matches(&pattern[p.len_utf8()..], &name[c.len_utf8()..]),
-        _ => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn patterns() {
-        assert!(matches("*", "gemm") && matches("gemm*", "gemm_heads") && matches("?emm", "gemm"));
-        assert!(!matches("gemm", "gemm_heads") && !matches("", "gemm") && !matches("g?", "gemm"));
-    }
 }
