@@ -9,6 +9,9 @@
 // `causal` (A or C is a T×T map, lower-triangular):
 //   1: output tiles above the diagonal are not computed (they are written as 0)
 //   2: A is lower-triangular [M, K]: k runs to the tile's last row      3: A is [K, M]: k starts at the tile's first
+// An operand that is an image (`a_image`, `b_image`; see crates/gpu/src/image.rs) lies in strips of 64 columns (1), where
+// texel (x, y) of layer l holds elements 64l + 4x .. 64l + 4x + 4 of row y, or row by row in one layer (2). Its `offset` is
+// then the first row, its `ld` the first quad, its strides count rows.
 struct Params {
     m: u32, n: u32, k: u32, heads: u32,
     lda: u32, ldb: u32, ldc: u32, causal: u32,
@@ -20,8 +23,14 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 {# Four floats as they are loaded: as two u64 where that is cheaper. #}
 {% set quad = "vec2<u64>" if wide else "vec4<f32>" %}
+{% if a_image %}
+@group(0) @binding(1) var a: texture_storage_2d_array<rgba32float, read>;
+{% else %}
 @group(0) @binding(1) var<storage, read> a: array<{% if vec_a %}{{ quad }}{% else %}f32{% endif %}>;
-{% if f16 %}
+{% endif %}
+{% if b_image %}
+@group(0) @binding(2) var b: texture_storage_2d_array<{% if f16 %}rgba16float{% else %}rgba32float{% endif %}, read>;
+{% elif f16 %}
 @group(0) @binding(2) var<storage, read> b: array<{% if vec_b %}vec2<u32>{% else %}u32{% endif %}>;
 {% else %}
 @group(0) @binding(2) var<storage, read> b: array<{% if vec_b %}{{ quad }}{% else %}f32{% endif %}>;
@@ -57,11 +66,29 @@ fn floats(quad: vec4<f32>) -> vec4<f32> {
 }
 {% endif %}
 
+{% for operand, image in [["a", a_image], ["b", b_image]] %}
+{% if image %}
+fn texel_{{ operand }}(quad: u32, row: u32) -> vec4<f32> {
+{% if image == 1 %}
+    return textureLoad({{ operand }}, vec2<u32>(quad & 15u, row), quad >> 4u);
+{% else %}
+    return textureLoad({{ operand }}, vec2<u32>(quad, row), 0u);
+{% endif %}
+}
+{% endif %}
+{% endfor %}
+
 {% if form == 2 %}
 // A[k][row .. row + 4], 0 from k = K on; rows past the end repeat the last, and are never stored.
 fn load_a(base: u32, k: u32, row: u32) -> vec4<f32> {
+{% if a_image %}
+    let quad = params.lda + (min(row, params.m - 1u) >> 2u);
+    let v = texel_a(quad, base + min(k, params.k - 1u));
+{% else %}
     let start = base + min(k, params.k - 1u) * params.lda;
-{% if vec_a %}
+{% endif %}
+{% if a_image %}
+{% elif vec_a %}
     let v = floats(a[(start + min(row, params.m - 4u)) >> 2u]);
 {% else %}
     let last = params.m - 1u;
@@ -73,8 +100,14 @@ fn load_a(base: u32, k: u32, row: u32) -> vec4<f32> {
 {% else %}
 // A[row][k .. k + 4], 0 from k = K on; rows past the end repeat the last, and are never stored.
 fn load_a(base: u32, row: u32, k: u32) -> vec4<f32> {
+{% if a_image %}
+    let quad = params.lda + (k >> 2u);
+    return texel_a(quad, base + min(row, params.m - 1u));
+{% else %}
     let start = base + min(row, params.m - 1u) * params.lda;
-{% if vec_a %}
+{% endif %}
+{% if a_image %}
+{% elif vec_a %}
     return floats(a[(start + k) >> 2u]);
 {% else %}
     let last = params.k - 1u;
@@ -85,7 +118,8 @@ fn load_a(base: u32, row: u32, k: u32) -> vec4<f32> {
 }
 {% endif %}
 
-{% if f16 and not vec_b %}
+{% if b_image %}
+{% elif f16 and not vec_b %}
 fn element_b(at: u32) -> f32 {
     return unpack2x16float(b[at >> 1u])[at & 1u];
 }
@@ -107,8 +141,14 @@ fn quad_b(at: u32) -> vec4<f32> {
 {% if form == 1 %}
 // B[column][k .. k + 4]; past the end in either direction the last element repeats (A is 0 there).
 fn load_b(base: u32, column: u32, k: u32) -> vec4<f32> {
+{% if b_image %}
+    let quad = params.ldb + (k >> 2u);
+    return texel_b(quad, base + min(column, params.n - 1u));
+{% else %}
     let start = base + min(column, params.n - 1u) * params.ldb;
-{% if vec_b %}
+{% endif %}
+{% if b_image %}
+{% elif vec_b %}
     return quad_b(start + k);
 {% else %}
     let last = params.k - 1u;
@@ -119,8 +159,14 @@ fn load_b(base: u32, column: u32, k: u32) -> vec4<f32> {
 {% else %}
 // B[k][column .. column + 4]; past the end in either direction the last element repeats (A is 0 there).
 fn load_b(base: u32, k: u32, column: u32) -> vec4<f32> {
+{% if b_image %}
+    let quad = params.ldb + (min(column, params.n - 1u) >> 2u);
+    return texel_b(quad, base + min(k, params.k - 1u));
+{% else %}
     let start = base + min(k, params.k - 1u) * params.ldb;
-{% if vec_b %}
+{% endif %}
+{% if b_image %}
+{% elif vec_b %}
     return quad_b(start + min(column, params.n - 4u));
 {% else %}
     let last = params.n - 1u;

@@ -1,19 +1,22 @@
-//! Buffers are kept and handed out again, so that a pass repeated allocates nothing.
+//! Buffers and images are kept and handed out again, so that a pass repeated allocates nothing.
 
+use crate::Dtype;
+use crate::image::{Extents, Texture};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, Weak};
 
-/// Free buffers by size, and what has been allocated so far.
+/// Free buffers by size, free images by kind, and what has been allocated so far.
 #[derive(Default)]
 pub(crate) struct Arena {
     free: Mutex<HashMap<u64, Vec<wgpu::Buffer>>>,
+    free_images: Mutex<HashMap<(Extents, Dtype), Vec<Texture>>>,
     stats: Mutex<ArenaStats>,
 }
 
 /// What an arena has allocated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ArenaStats {
-    /// Buffers created since the device was opened; constant while passes are repeated.
+    /// Buffers and images created since the device was opened; constant while passes are repeated.
     pub buffers_created: u64,
     /// Bytes held, in use or free.
     pub bytes_held: u64,
@@ -22,6 +25,12 @@ pub struct ArenaStats {
 /// A buffer on loan from an [`Arena`].
 pub(crate) struct Allocation {
     buffer: Option<wgpu::Buffer>,
+    home: Weak<Arena>,
+}
+
+/// An image on loan from an [`Arena`].
+pub(crate) struct Image {
+    texture: Option<Texture>,
     home: Weak<Arena>,
 }
 
@@ -53,17 +62,43 @@ impl Arena {
         Arc::new(Allocation { buffer: Some(buffer), home: Arc::downgrade(self) })
     }
 
+    /// A free image of this kind, or `None` when one must be created.
+    pub(crate) fn reuse_image(self: &Arc<Self>, extents: Extents, dtype: Dtype) -> Option<Arc<Image>> {
+        let mut free = self.free_images.lock().unwrap_or_else(|e| e.into_inner());
+        let texture = free.get_mut(&(extents, dtype))?.pop()?;
+        drop(free);
+        Some(self.lend_image(texture))
+    }
+
+    /// Takes note of a new image and lends it.
+    pub(crate) fn adopt_image(self: &Arc<Self>, texture: Texture) -> Arc<Image> {
+        let mut stats = self.stats.lock().unwrap_or_else(|e| e.into_inner());
+        stats.buffers_created += 1;
+        stats.bytes_held += texture.bytes();
+        drop(stats);
+        self.lend_image(texture)
+    }
+
+    fn lend_image(self: &Arc<Self>, texture: Texture) -> Arc<Image> {
+        Arc::new(Image { texture: Some(texture), home: Arc::downgrade(self) })
+    }
+
     pub(crate) fn stats(&self) -> ArenaStats {
         *self.stats.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    /// Destroys every free buffer.
+    /// Destroys every free buffer and image.
     pub(crate) fn trim(&self) {
         let free = std::mem::take(&mut *self.free.lock().unwrap_or_else(|e| e.into_inner()));
         let mut stats = self.stats.lock().unwrap_or_else(|e| e.into_inner());
         for buffer in free.into_values().flatten() {
             stats.bytes_held -= buffer.size();
             buffer.destroy();
+        }
+        let images = std::mem::take(&mut *self.free_images.lock().unwrap_or_else(|e| e.into_inner()));
+        for texture in images.into_values().flatten() {
+            stats.bytes_held -= texture.bytes();
+            texture.destroy();
         }
     }
 }
@@ -72,6 +107,22 @@ impl Allocation {
     pub(crate) fn buffer(&self) -> &wgpu::Buffer {
         // Taken only by `drop`.
         self.buffer.as_ref().expect("an allocation holds its buffer until it is dropped")
+    }
+}
+
+impl Image {
+    pub(crate) fn texture(&self) -> &Texture {
+        // Taken only by `drop`.
+        self.texture.as_ref().expect("an image holds its texture until it is dropped")
+    }
+}
+
+impl Drop for Image {
+    fn drop(&mut self) {
+        if let (Some(texture), Some(arena)) = (self.texture.take(), self.home.upgrade()) {
+            let mut free = arena.free_images.lock().unwrap_or_else(|e| e.into_inner());
+            free.entry(texture.kind()).or_default().push(texture);
+        }
     }
 }
 

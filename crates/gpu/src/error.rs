@@ -86,6 +86,18 @@ pub enum GpuError {
         /// What would be right.
         expected: &'static str,
     },
+    /// An operand is an image where a buffer is needed, or the other way round.
+    #[error(
+        "{op}: {operand} lies in the wrong kind of memory; expected {expected} (see ops::pack and ops::unpack)"
+    )]
+    Layout {
+        /// The operation.
+        op: &'static str,
+        /// Which operand.
+        operand: &'static str,
+        /// What would be right.
+        expected: &'static str,
+    },
     /// One tensor is both read and written, or written twice, by one kernel.
     #[error(
         "{op}: the tensor {found} that receives the result is an operand too; give the result a tensor of its own"

@@ -1,12 +1,13 @@
 //! An open device: memory, pipelines, submission.
 
-use crate::GpuError;
 use crate::adapter::{self, AdapterDescription, AdapterReport, GpuOptions};
 use crate::arena::{Arena, ArenaStats};
 use crate::fault::{self, Fault};
+use crate::image::{Extents, ImageLayout, Texture};
 use crate::kernel::Kernel;
-use crate::ops::GemmVariant;
+use crate::ops::{self, GemmVariant, Matrix};
 use crate::tensor::{Dtype, Shape, Tensor, byte_len};
+use crate::{GpuError, Recorder};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
@@ -67,6 +68,8 @@ pub(crate) struct Compiled {
     pub(crate) pipeline: wgpu::ComputePipeline,
     /// Bindings that it writes, by number.
     pub(crate) written: Vec<u32>,
+    /// Bindings that are images, by number.
+    pub(crate) images: Vec<u32>,
 }
 
 /// Largest single piece handed to the queue at once while uploading: bounds the staging memory
@@ -248,6 +251,53 @@ impl Gpu {
         Ok(Tensor::new(self.0.arena.adopt(buffer), shape, dtype))
     }
 
+    /// A matrix that is read by products (a weight): in an image where this device's GEMM reads those faster and has
+    /// one that large, else in a buffer. Elements are unspecified until they are written.
+    pub fn allocate_operand(&self, shape: impl Into<Shape>, dtype: Dtype) -> Result<Tensor, GpuError> {
+        let shape = shape.into();
+        let image = match self.0.gemm {
+            GemmVariant::Image => self.allocate_image(ImageLayout::Strips, shape, dtype)?,
+            _ => None,
+        };
+        image.map_or_else(|| self.allocate(shape, dtype), Ok)
+    }
+
+    /// Rows that [`allocate_operand`](Gpu::allocate_operand) can place in one image; `None` where it makes buffers.
+    pub fn max_operand_rows(&self) -> Option<usize> {
+        let rows = self.0.device.limits().max_texture_dimension_2d as usize;
+        (self.0.gemm == GemmVariant::Image).then_some(rows)
+    }
+
+    /// A matrix in an image; `None` where the device has no texture that large.
+    pub(crate) fn allocate_image(
+        &self,
+        layout: ImageLayout,
+        shape: Shape,
+        dtype: Dtype,
+    ) -> Result<Option<Tensor>, GpuError> {
+        if dtype == Dtype::U32 {
+            return Ok(None);
+        }
+        let Some(extents) = Extents::of(layout, shape, &self.0.device.limits()) else { return Ok(None) };
+        if let Some(image) = self.0.arena.reuse_image(extents, dtype) {
+            return Ok(Some(Tensor::in_image(image, shape, dtype)));
+        }
+        let what = format!("a matrix of shape {shape}");
+        let bytes = extents.bytes(dtype);
+        self.check_memory(&what, bytes)?;
+        let scope = self.0.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let texture = Texture::new(&self.0.device, extents, dtype);
+        if pollster::block_on(scope.pop()).is_some() {
+            return Err(GpuError::OutOfMemory {
+                what,
+                needed_mib: bytes.div_ceil(1 << 20),
+                available_mib: 0,
+                adapter: self.adapter().name.clone(),
+            });
+        }
+        Ok(Some(Tensor::in_image(self.0.arena.adopt_image(texture), shape, dtype)))
+    }
+
     /// A new f32 tensor with these elements.
     pub fn upload(&self, shape: impl Into<Shape>, values: &[f32]) -> Result<Tensor, GpuError> {
         let tensor = self.tensor(shape)?;
@@ -272,29 +322,26 @@ impl Gpu {
     /// Replaces the elements of an f32 tensor.
     pub fn write(&self, tensor: &Tensor, values: &[f32]) -> Result<(), GpuError> {
         self.expect_elements(tensor, values.len(), Dtype::F32)?;
-        self.write_bytes(tensor, bytemuck::cast_slice(values));
-        Ok(())
+        self.write_bytes(tensor, bytemuck::cast_slice(values))
     }
 
     /// Replaces the elements of an f16 tensor, given as bit patterns.
     pub fn write_f16(&self, tensor: &Tensor, bits: &[u16]) -> Result<(), GpuError> {
         self.expect_elements(tensor, bits.len(), Dtype::F16)?;
         if bits.len().is_multiple_of(2) {
-            self.write_bytes(tensor, bytemuck::cast_slice(bits));
+            self.write_bytes(tensor, bytemuck::cast_slice(bits))
         } else {
             // Whole words are written: an odd count gets a zero after its last element.
             let mut padded = bits.to_vec();
             padded.push(0);
-            self.write_bytes(tensor, bytemuck::cast_slice(&padded));
+            self.write_bytes(tensor, bytemuck::cast_slice(&padded))
         }
-        Ok(())
     }
 
     /// Replaces the elements of a u32 tensor.
     pub fn write_u32(&self, tensor: &Tensor, values: &[u32]) -> Result<(), GpuError> {
         self.expect_elements(tensor, values.len(), Dtype::U32)?;
-        self.write_bytes(tensor, bytemuck::cast_slice(values));
-        Ok(())
+        self.write_bytes(tensor, bytemuck::cast_slice(values))
     }
 
     fn expect_elements(&self, tensor: &Tensor, count: usize, dtype: Dtype) -> Result<(), GpuError> {
@@ -316,15 +363,37 @@ impl Gpu {
         Ok(())
     }
 
-    fn write_bytes(&self, tensor: &Tensor, bytes: &[u8]) {
+    fn write_bytes(&self, tensor: &Tensor, bytes: &[u8]) -> Result<(), GpuError> {
+        let Some(buffer) = tensor.buffer() else { return self.write_image(tensor, bytes) };
         for (index, piece) in bytes.chunks(UPLOAD_PIECE).enumerate() {
-            self.0.queue.write_buffer(tensor.buffer(), (index * UPLOAD_PIECE) as u64, piece);
+            self.0.queue.write_buffer(buffer, (index * UPLOAD_PIECE) as u64, piece);
             if bytes.len() > UPLOAD_PIECE {
                 // Lets the driver free the staging copy of each piece.
                 self.0.queue.submit([]);
                 let _ = self.0.device.poll(wgpu::PollType::wait_indefinitely());
             }
         }
+        Ok(())
+    }
+
+    /// Through a buffer, some rows at a time.
+    fn write_image(&self, image: &Tensor, bytes: &[u8]) -> Result<(), GpuError> {
+        let (rows, columns) = (image.shape().rows(), image.shape().columns());
+        let row_bytes = columns * image.dtype().bytes();
+        // An even number of rows begins at a whole word, in f16 too.
+        let most = (UPLOAD_PIECE / row_bytes.max(1)).max(2) / 2 * 2;
+        for first_row in (0..rows).step_by(most) {
+            let count = most.min(rows - first_row);
+            let piece = self.allocate([count, columns].into(), image.dtype())?;
+            let start = first_row * row_bytes;
+            let end = (start + piece.byte_len() as usize).min(bytes.len());
+            self.write_bytes(&piece, &bytes[start..end])?;
+            let mut recorder = Recorder::new(self);
+            ops::pack(&mut recorder, ops::Pack { source: Matrix::of(&piece), image, first_row })?;
+            self.run(&recorder.finish()?)?;
+            self.wait()?;
+        }
+        Ok(())
     }
 
     /// Waits until everything submitted is done; reports what the device complained of, if it did.
@@ -365,7 +434,8 @@ impl Gpu {
             reason,
         };
         let source = fault::source(&self.0.faults, kernel).map_err(&fail)?;
-        let written = written_bindings(&source);
+        let written = bindings_with(&source, &["var<storage, read_write>", ", write>"]);
+        let images = bindings_with(&source, &["texture_storage_2d_array"]);
         let device = &self.0.device;
         let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
         let descriptor = wgpu::ShaderModuleDescriptor {
@@ -395,7 +465,7 @@ impl Gpu {
         if let Some(error) = pollster::block_on(scope.pop()) {
             return Err(fail(error.to_string()));
         }
-        let compiled = Compiled { kernel: kernel.clone(), pipeline, written };
+        let compiled = Compiled { kernel: kernel.clone(), pipeline, written, images };
         pipelines.insert(key, compiled.clone());
         Ok(compiled)
     }
@@ -407,11 +477,11 @@ impl std::fmt::Debug for Gpu {
     }
 }
 
-/// Numbers of the storage bindings that a kernel declares as writable.
-fn written_bindings(source: &str) -> Vec<u32> {
+/// Numbers of the bindings whose declaration has one of these texts in it.
+fn bindings_with(source: &str, texts: &[&str]) -> Vec<u32> {
     source
         .lines()
-        .filter(|line| line.contains("var<storage, read_write>"))
+        .filter(|line| texts.iter().any(|text| line.contains(text)))
         .filter_map(|line| line.split_once("@binding(")?.1.split_once(')')?.0.parse().ok())
         .collect()
 }

@@ -21,6 +21,7 @@ mod arena;
 mod error;
 mod fault;
 mod gpu;
+mod image;
 mod kernel;
 pub mod ops;
 mod pass;

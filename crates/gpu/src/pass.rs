@@ -1,6 +1,7 @@
 //! A recorded pass: run it, or run it with a clock on every kernel.
 
 use crate::{Gpu, GpuError, Tensor};
+use std::time::{Duration, Instant};
 
 pub(crate) struct Dispatch {
     pub(crate) label: String,
@@ -14,6 +15,7 @@ pub(crate) struct Dispatch {
 pub(crate) enum Step {
     Dispatch(Dispatch),
     Copy { from: Tensor, from_byte: u64, to: Tensor, to_byte: u64, bytes: u64 },
+    CopyToImage { from: Tensor, from_byte: u64, bytes_per_row: u32, image: Tensor, rows: u32 },
     Clear(Tensor),
 }
 
@@ -44,43 +46,68 @@ impl Pass {
     }
 
     fn encode(&self, encoder: &mut wgpu::CommandEncoder, queries: Option<&wgpu::QuerySet>) {
-        let mut steps = self.steps.iter().peekable();
-        let mut query = 0;
-        while let Some(step) = steps.next() {
-            match step {
-                Step::Copy { from, from_byte, to, to_byte, bytes } => encoder.copy_buffer_to_buffer(
-                    from.buffer(),
-                    *from_byte,
-                    to.buffer(),
-                    *to_byte,
-                    Some(*bytes),
-                ),
-                Step::Clear(tensor) => encoder.clear_buffer(tensor.buffer(), 0, None),
-                Step::Dispatch(first) => {
-                    let timestamp_writes = queries.map(|query_set| wgpu::ComputePassTimestampWrites {
-                        query_set,
-                        beginning_of_pass_write_index: Some(query),
-                        end_of_pass_write_index: Some(query + 1),
-                    });
-                    query += 2;
-                    let descriptor =
-                        wgpu::ComputePassDescriptor { label: Some(&first.label), timestamp_writes };
-                    let mut pass = encoder.begin_compute_pass(&descriptor);
-                    let mut next = Some(first);
-                    while let Some(dispatch) = next {
-                        pass.set_pipeline(&dispatch.pipeline);
-                        pass.set_bind_group(0, &dispatch.bind_group, &[]);
-                        let [x, y, z] = dispatch.grid;
-                        pass.dispatch_workgroups(x, y, z);
-                        // Timed: one pass per kernel. Otherwise all neighbours share one.
-                        next = match steps.peek() {
-                            Some(Step::Dispatch(following)) if queries.is_none() => {
-                                steps.next();
-                                Some(following)
-                            }
-                            _ => None,
-                        };
-                    }
+        encode(&self.steps, encoder, queries);
+    }
+}
+
+/// Writes steps into a command buffer, neighbouring dispatches in one compute pass unless each is to be timed.
+fn encode(steps: &[Step], encoder: &mut wgpu::CommandEncoder, queries: Option<&wgpu::QuerySet>) {
+    let mut steps = steps.iter().peekable();
+    let mut query = 0;
+    while let Some(step) = steps.next() {
+        match step {
+            Step::Copy { from, from_byte, to, to_byte, bytes } => {
+                // `Recorder::copy` and `clear` let only buffers through.
+                if let (Some(from), Some(to)) = (from.buffer(), to.buffer()) {
+                    encoder.copy_buffer_to_buffer(from, *from_byte, to, *to_byte, Some(*bytes));
+                }
+            }
+            Step::CopyToImage { from, from_byte, bytes_per_row, image, rows } => {
+                // Recorded only with a buffer and an image.
+                if let (Some(buffer), Some(texture)) = (from.buffer(), image.texture()) {
+                    let width = texture.kind().0.width;
+                    encoder.copy_buffer_to_texture(
+                        wgpu::TexelCopyBufferInfo {
+                            buffer,
+                            layout: wgpu::TexelCopyBufferLayout {
+                                offset: *from_byte,
+                                bytes_per_row: Some(*bytes_per_row),
+                                rows_per_image: None,
+                            },
+                        },
+                        texture.texture().as_image_copy(),
+                        wgpu::Extent3d { width, height: *rows, depth_or_array_layers: 1 },
+                    );
+                }
+            }
+            Step::Clear(tensor) => {
+                if let Some(buffer) = tensor.buffer() {
+                    encoder.clear_buffer(buffer, 0, None);
+                }
+            }
+            Step::Dispatch(first) => {
+                let timestamp_writes = queries.map(|query_set| wgpu::ComputePassTimestampWrites {
+                    query_set,
+                    beginning_of_pass_write_index: Some(query),
+                    end_of_pass_write_index: Some(query + 1),
+                });
+                query += 2;
+                let descriptor = wgpu::ComputePassDescriptor { label: Some(&first.label), timestamp_writes };
+                let mut pass = encoder.begin_compute_pass(&descriptor);
+                let mut next = Some(first);
+                while let Some(dispatch) = next {
+                    pass.set_pipeline(&dispatch.pipeline);
+                    pass.set_bind_group(0, &dispatch.bind_group, &[]);
+                    let [x, y, z] = dispatch.grid;
+                    pass.dispatch_workgroups(x, y, z);
+                    // Timed: one pass per kernel. Otherwise all neighbours share one.
+                    next = match steps.peek() {
+                        Some(Step::Dispatch(following)) if queries.is_none() => {
+                            steps.next();
+                            Some(following)
+                        }
+                        _ => None,
+                    };
                 }
             }
         }
@@ -98,11 +125,17 @@ impl Gpu {
 
     /// Runs a pass with a clock on every dispatch, and waits. `None` when the adapter has no
     /// timestamps; the pass has run either way.
+    ///
+    /// On a software adapter the clock is the host's and every dispatch is submitted by itself: lavapipe writes its
+    /// timestamps when it gets round to it, not when the kernel ends.
     pub fn run_timed(&self, pass: &Pass) -> Result<Option<Vec<KernelTime>>, GpuError> {
         if !self.capabilities().timestamps || pass.dispatches() == 0 {
             self.run(pass)?;
             self.wait()?;
             return Ok(None);
+        }
+        if self.adapter().is_software() {
+            return self.run_stepped(pass).map(Some);
         }
         let device = &self.0.device;
         let count = 2 * pass.dispatches() as u32;
@@ -151,5 +184,30 @@ impl Gpu {
             })
             .collect();
         Ok(Some(times))
+    }
+
+    /// Every step by itself, by the host's clock.
+    fn run_stepped(&self, pass: &Pass) -> Result<Vec<KernelTime>, GpuError> {
+        self.wait()?;
+        let mut times = Vec::with_capacity(pass.dispatches());
+        let origin = Instant::now();
+        for step in &pass.steps {
+            let start = origin.elapsed();
+            let mut encoder = self.0.device.create_command_encoder(&Default::default());
+            encode(std::slice::from_ref(step), &mut encoder, None);
+            self.0.queue.submit([encoder.finish()]);
+            self.wait()?;
+            if let Step::Dispatch(dispatch) = step {
+                // The first dispatch begins the count.
+                let first = times.first().map_or(start, |(first, _): &(Duration, KernelTime)| *first);
+                let time = KernelTime {
+                    kernel: dispatch.label.clone(),
+                    start_ns: (start - first).as_nanos() as f64,
+                    duration_ns: (origin.elapsed() - start).as_nanos() as f64,
+                };
+                times.push((start, time));
+            }
+        }
+        Ok(times.into_iter().map(|(_, time)| time).collect())
     }
 }

@@ -1,7 +1,7 @@
 //! From the device to the host: any number of tensors through one staging buffer.
 
 use crate::tensor::{Dtype, Tensor};
-use crate::{Gpu, GpuError};
+use crate::{Gpu, GpuError, Recorder, ops};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -37,6 +37,9 @@ impl Gpu {
 
     /// Reads several tensors with as few round trips as their size allows.
     pub fn read_many(&self, tensors: &[&Tensor]) -> Result<Vec<HostData>, GpuError> {
+        let buffers: Vec<Tensor> =
+            tensors.iter().map(|tensor| self.in_buffer(tensor)).collect::<Result<_, _>>()?;
+        let tensors = &buffers;
         let mut raw: Vec<Vec<u8>> =
             tensors.iter().map(|tensor| Vec::with_capacity(tensor.byte_len() as usize)).collect();
         let mut round: Vec<Piece<'_>> = Vec::new();
@@ -50,13 +53,27 @@ impl Gpu {
                     used = 0;
                 }
                 let bytes = (tensor.byte_len() - offset).min(STAGING_BYTES - used);
-                round.push(Piece { buffer: tensor.buffer(), offset, bytes, tensor: index });
+                if let Some(buffer) = tensor.buffer() {
+                    round.push(Piece { buffer, offset, bytes, tensor: index });
+                }
                 offset += bytes;
                 used += bytes;
             }
         }
         self.read_round(&round, &mut raw)?;
         Ok(raw.into_iter().zip(tensors).map(|(bytes, tensor)| decode(&bytes, tensor)).collect())
+    }
+
+    /// The tensor itself, or its elements in a buffer where it is an image.
+    fn in_buffer(&self, tensor: &Tensor) -> Result<Tensor, GpuError> {
+        if !tensor.is_image() {
+            return Ok(tensor.clone());
+        }
+        let out = self.tensor(tensor.shape())?;
+        let mut recorder = Recorder::new(self);
+        ops::unpack(&mut recorder, ops::Unpack { image: tensor, first_row: 0, out: &out })?;
+        self.run(&recorder.finish()?)?;
+        Ok(out)
     }
 
     /// Reads the start of a buffer that is no tensor.

@@ -1,8 +1,10 @@
 //! A pass is written down once, checked while it is, and then run as often as wanted.
 
+use crate::image::ImageLayout;
 use crate::kernel::Kernel;
 use crate::pass::{Dispatch, Pass, Step};
-use crate::{Gpu, GpuError, Tensor};
+use crate::{Dtype, Gpu, GpuError, Shape, Tensor};
+use std::collections::HashMap;
 
 /// At most this many workgroups per dimension on any WebGPU device.
 pub(crate) const MAX_WORKGROUPS: u32 = 65_535;
@@ -12,6 +14,10 @@ pub struct Recorder {
     pub(crate) gpu: Gpu,
     steps: Vec<Recorded>,
     uniforms: Vec<u8>,
+    /// Images into which products pack their operands, one after the other.
+    scratch: HashMap<(&'static str, Shape, Dtype), Tensor>,
+    /// First step that could not be recorded by a function that cannot say so itself.
+    refused: Option<GpuError>,
 }
 
 enum Recorded {
@@ -30,13 +36,26 @@ enum Recorded {
         to_byte: u64,
         bytes: u64,
     },
+    CopyToImage {
+        from: Tensor,
+        from_byte: u64,
+        bytes_per_row: u32,
+        image: Tensor,
+        rows: u32,
+    },
     Clear(Tensor),
 }
 
 impl Recorder {
     /// An empty recording.
     pub fn new(gpu: &Gpu) -> Self {
-        Recorder { gpu: gpu.clone(), steps: Vec::new(), uniforms: Vec::new() }
+        Recorder {
+            gpu: gpu.clone(),
+            steps: Vec::new(),
+            uniforms: Vec::new(),
+            scratch: HashMap::new(),
+            refused: None,
+        }
     }
 
     /// The device this records for.
@@ -63,8 +82,15 @@ impl Recorder {
             });
         }
         let compiled = self.gpu.pipeline(kernel)?;
+        if bindings.iter().any(|(at, tensor)| tensor.is_image() != compiled.images.contains(at)) {
+            return Err(GpuError::Layout {
+                op: kernel.name,
+                operand: "an operand",
+                expected: "buffers, but for the operands of products and lookups",
+            });
+        }
         for (at, tensor) in bindings.iter().filter(|(at, _)| compiled.written.contains(at)) {
-            if bindings.iter().any(|(other, operand)| other != at && operand.buffer() == tensor.buffer()) {
+            if bindings.iter().any(|(other, operand)| other != at && operand.shares_storage(tensor)) {
                 return Err(GpuError::Aliased { op: kernel.name, found: tensor.shape() });
             }
         }
@@ -108,6 +134,9 @@ impl Recorder {
                 });
             }
         }
+        let (Some(_), Some(_)) = (from.buffer(), to.buffer()) else {
+            return Err(GpuError::Layout { op: "copy", operand: "from or to", expected: "buffers" });
+        };
         let size = from.dtype().bytes();
         self.steps.push(Recorded::Copy {
             from: from.clone(),
@@ -119,13 +148,53 @@ impl Recorder {
         Ok(())
     }
 
-    /// Sets every element to zero.
+    /// Copies rows of whole texels into the first rows of an image that lies row by row.
+    pub(crate) fn copy_to_image(
+        &mut self,
+        from: &Tensor,
+        from_byte: u64,
+        bytes_per_row: u32,
+        image: &Tensor,
+        rows: u32,
+    ) {
+        let (from, image) = (from.clone(), image.clone());
+        self.steps.push(Recorded::CopyToImage { from, from_byte, bytes_per_row, image, rows });
+    }
+
+    /// Sets every element to zero. A tensor in an image is refused by [`finish`](Recorder::finish).
     pub fn clear(&mut self, tensor: &Tensor) {
+        if tensor.is_image() {
+            let refused = GpuError::Layout { op: "clear", operand: "tensor", expected: "a buffer" };
+            self.refused.get_or_insert(refused);
+            return;
+        }
         self.steps.push(Recorded::Clear(tensor.clone()));
+    }
+
+    /// An image of this shape that every product of the pass may overwrite: `None` where the device has none that
+    /// large. `operand` tells those apart that one product needs together.
+    pub(crate) fn scratch_image(
+        &mut self,
+        operand: &'static str,
+        shape: Shape,
+        dtype: Dtype,
+    ) -> Result<Option<Tensor>, GpuError> {
+        let key = (operand, shape, dtype);
+        if let Some(image) = self.scratch.get(&key) {
+            return Ok(Some(image.clone()));
+        }
+        let image = self.gpu.allocate_image(ImageLayout::Rows, shape, dtype)?;
+        if let Some(image) = &image {
+            self.scratch.insert(key, image.clone());
+        }
+        Ok(image)
     }
 
     /// Builds bind groups and the uniform buffer: everything a run needs but the command buffer.
     pub fn finish(self) -> Result<Pass, GpuError> {
+        if let Some(refused) = self.refused {
+            return Err(refused);
+        }
         let device = &self.gpu.0.device;
         let uniforms = device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("pass parameters"),
@@ -150,7 +219,7 @@ impl Recorder {
                     };
                     let storage = bindings.iter().map(|(at, tensor)| wgpu::BindGroupEntry {
                         binding: *at,
-                        resource: tensor.buffer().as_entire_binding(),
+                        resource: tensor.binding(),
                     });
                     let bind_group = device.create_bind_group(&wgpu::BindGroupDescriptor {
                         label: Some(&label),
@@ -162,6 +231,9 @@ impl Recorder {
                 }
                 Recorded::Copy { from, from_byte, to, to_byte, bytes } => {
                     Step::Copy { from, from_byte, to, to_byte, bytes }
+                }
+                Recorded::CopyToImage { from, from_byte, bytes_per_row, image, rows } => {
+                    Step::CopyToImage { from, from_byte, bytes_per_row, image, rows }
                 }
                 Recorded::Clear(tensor) => Step::Clear(tensor),
             })

@@ -1,6 +1,7 @@
-//! A tensor on the device: a buffer of its own, a shape and an element type.
+//! A tensor on the device: a buffer (or an image) of its own, a shape and an element type.
 
-use crate::arena::Allocation;
+use crate::arena::{Allocation, Image};
+use crate::image::{ImageLayout, Texture};
 use std::fmt;
 use std::sync::Arc;
 
@@ -75,20 +76,51 @@ impl Dtype {
     }
 }
 
-/// A dense, row-major tensor in a device buffer of its own.
+/// A dense, row-major tensor in a device buffer of its own, or a matrix in an image of its own.
 ///
 /// Clones share the buffer. When the last clone is dropped the buffer returns to the arena of its
-/// [`Gpu`](crate::Gpu) and serves the next tensor of that size.
+/// [`Gpu`](crate::Gpu) and serves the next tensor of that size. An image
+/// ([`Gpu::allocate_operand`](crate::Gpu::allocate_operand)) can be written, read, multiplied and looked up in; other
+/// operations refuse it.
 #[derive(Clone)]
 pub struct Tensor {
-    pub(crate) allocation: Arc<Allocation>,
+    storage: Storage,
     shape: Shape,
     dtype: Dtype,
 }
 
+/// Where the elements lie.
+#[derive(Clone)]
+enum Storage {
+    Buffer(Arc<Allocation>),
+    Image(Arc<Image>),
+}
+
 impl Tensor {
     pub(crate) fn new(allocation: Arc<Allocation>, shape: Shape, dtype: Dtype) -> Self {
-        Tensor { allocation, shape, dtype }
+        Tensor { storage: Storage::Buffer(allocation), shape, dtype }
+    }
+
+    pub(crate) fn in_image(image: Arc<Image>, shape: Shape, dtype: Dtype) -> Self {
+        Tensor { storage: Storage::Image(image), shape, dtype }
+    }
+
+    /// Whether it is a matrix in an image, the layout that products read fastest on some devices.
+    pub fn is_image(&self) -> bool {
+        matches!(self.storage, Storage::Image(_))
+    }
+
+    /// How it lies in its image; `None` for a buffer.
+    pub(crate) fn image_layout(&self) -> Option<ImageLayout> {
+        self.texture().map(|texture| texture.kind().0.layout)
+    }
+
+    /// The image's texture; `None` for a buffer.
+    pub(crate) fn texture(&self) -> Option<&Texture> {
+        match &self.storage {
+            Storage::Image(image) => Some(image.texture()),
+            Storage::Buffer(_) => None,
+        }
     }
 
     /// Its extents.
@@ -116,22 +148,45 @@ impl Tensor {
         byte_len(self.shape, self.dtype)
     }
 
-    /// The same elements under another shape with as many.
+    /// The same elements under another shape with as many; an image keeps its columns too.
     pub fn reshape(&self, shape: impl Into<Shape>) -> Tensor {
         let shape = shape.into();
         assert_eq!(shape.elements(), self.len(), "reshape keeps the number of elements");
-        Tensor { allocation: self.allocation.clone(), shape, dtype: self.dtype }
+        assert!(!self.is_image() || shape.columns() == self.shape.columns(), "an image keeps its columns");
+        Tensor { storage: self.storage.clone(), shape, dtype: self.dtype }
     }
 
     /// The first elements under another shape, in the same memory: for scratch that serves several sizes in turn.
     pub fn prefix(&self, shape: impl Into<Shape>) -> Tensor {
         let shape = shape.into();
         assert!(shape.elements() <= self.len(), "a prefix of {} has no {shape}", self.shape);
-        Tensor { allocation: self.allocation.clone(), shape, dtype: self.dtype }
+        assert!(!self.is_image(), "an image has no prefix");
+        Tensor { storage: self.storage.clone(), shape, dtype: self.dtype }
     }
 
-    pub(crate) fn buffer(&self) -> &wgpu::Buffer {
-        self.allocation.buffer()
+    /// Its buffer; `None` for an image.
+    pub(crate) fn buffer(&self) -> Option<&wgpu::Buffer> {
+        match &self.storage {
+            Storage::Buffer(allocation) => Some(allocation.buffer()),
+            Storage::Image(_) => None,
+        }
+    }
+
+    /// What a kernel binds.
+    pub(crate) fn binding(&self) -> wgpu::BindingResource<'_> {
+        match &self.storage {
+            Storage::Buffer(allocation) => allocation.buffer().as_entire_binding(),
+            Storage::Image(image) => wgpu::BindingResource::TextureView(image.texture().view()),
+        }
+    }
+
+    /// Whether both see the same elements.
+    pub(crate) fn shares_storage(&self, other: &Tensor) -> bool {
+        match (&self.storage, &other.storage) {
+            (Storage::Buffer(a), Storage::Buffer(b)) => Arc::ptr_eq(a, b),
+            (Storage::Image(a), Storage::Image(b)) => Arc::ptr_eq(a, b),
+            _ => false,
+        }
     }
 }
 

@@ -195,6 +195,11 @@ fn workgroup_shapes() {
 }
 
 #[test]
+fn image_shapes() {
+    shapes_of(GemmVariant::Image);
+}
+
+#[test]
 fn portable_epilogues() {
     epilogues_of(GemmVariant::Portable);
 }
@@ -207,6 +212,11 @@ fn subgroup_epilogues() {
 #[test]
 fn workgroup_epilogues() {
     epilogues_of(GemmVariant::Workgroup);
+}
+
+#[test]
+fn image_epilogues() {
+    epilogues_of(GemmVariant::Image);
 }
 
 /// A matrix on the host, cut out of a larger array.

@@ -2,7 +2,7 @@
 
 use crate::ModelError;
 use crate::head::LossKind;
-use crate::parameters::{Parameters, Precision, Values};
+use crate::parameters::{Parameters, Precision, Values, WeightUse};
 use crate::program::{Form, Program, Purpose};
 use crate::trace::Trace;
 use retrograd_formats::{
@@ -50,7 +50,8 @@ impl Gpt2 {
         let config = Config { tie_word_embeddings: !weights.untied_head(), ..config };
         let bytes = Parameters::bytes(&config, weights.untied_head(), precision);
         gpu.check_memory(&format!("the model in {}", dir.display()), bytes)?;
-        let parameters = Parameters::load(gpu, &config, &Values::Files(&weights), precision)?;
+        let parameters =
+            Parameters::load(gpu, &config, &Values::Files(&weights), precision, WeightUse::Read)?;
         let tokenizer = Tokenizer::from_dir(dir)?;
         let name = dir.display().to_string();
         let programs = Mutex::default();
@@ -111,7 +112,7 @@ impl Gpt2 {
     ) -> Result<Gpt2, ModelError> {
         let untied = !config.tie_word_embeddings;
         gpu.check_memory("the model", Parameters::bytes(&config, untied, precision))?;
-        let parameters = Parameters::load(gpu, &config, values, precision)?;
+        let parameters = Parameters::load(gpu, &config, values, precision, WeightUse::Read)?;
         let (name, programs) = ("values in memory".to_owned(), Mutex::default());
         Ok(Gpt2(Arc::new(Inner {
             gpu: gpu.clone(),

@@ -28,6 +28,10 @@ pub(crate) enum LossKind {
 /// rounding error of PyTorch's blocked sum; sums of this length, added up, have twice.
 const SUM_BLOCK: usize = 256;
 
+/// Up to so many positions the sums of all blocks are kept and added up at the end: one dispatch for all blocks of a
+/// piece. With more positions a block is work enough for a dispatch, and adds its sums to the others'.
+const FEW_POSITIONS: usize = 4;
+
 /// Tensors of the head. Ranges of the vocabulary run in parallel in `pieces`, `logits` and `delta`.
 #[derive(Clone, Debug)]
 pub(crate) struct Head {
@@ -41,6 +45,7 @@ pub(crate) struct Head {
     pub(crate) loss: Tensor,              // (1)
     pub(crate) delta: Vec<Tensor>,        // δ_logits (P, piece); empty without a loss
     pub(crate) d_normed: Tensor,          // ∂x (P, D)
+    block_sums: Option<Tensor>,           // ∂x of every block of the vocabulary (blocks, P, D)
     pub(crate) ln_f_grad: Option<Tensor>, // ∂γ, ∂β (2, D)
 }
 
@@ -84,6 +89,12 @@ impl Head {
         norm_gradient: bool,
     ) -> Result<Head, ModelError> {
         let pieces = cut(gpu, ranges, positions);
+        let blocks: usize = pieces.iter().map(|piece| piece.count.div_ceil(SUM_BLOCK)).sum();
+        let block_sums = if kind != LossKind::None && positions <= FEW_POSITIONS {
+            Some(gpu.tensor([blocks * positions, width])?)
+        } else {
+            None
+        };
         let per_piece = || -> Result<Vec<Tensor>, ModelError> {
             pieces.iter().map(|piece| Ok(gpu.tensor([positions, piece.count])?)).collect()
         };
@@ -97,6 +108,7 @@ impl Head {
             loss: gpu.tensor([1])?,
             delta: if kind == LossKind::None { Vec::new() } else { per_piece()? },
             d_normed: gpu.tensor([positions, width])?,
+            block_sums,
             ln_f_grad: if norm_gradient { Some(gpu.tensor([2, width])?) } else { None },
             pieces,
         })
@@ -162,17 +174,31 @@ impl Head {
         Ok(())
     }
 
-    /// Records ∂x and δ (N, D) from δ_logits.
-    pub(crate) fn backward(
-        &self,
-        recorder: &mut Recorder,
-        ln_f: &Norm,
-        ranges: &[VocabRange],
-        resid: &Tensor,
-        d_resid: &Tensor,
-    ) -> Result<(), ModelError> {
+    /// Records ∂x from δ_logits.
+    fn d_normed(&self, recorder: &mut Recorder, ranges: &[VocabRange]) -> Result<(), ModelError> {
         // ∂x = δ_logits·E, summed over the vocabulary block by block
         let mut accumulate = false;
+        if let Some(sums) = &self.block_sums {
+            let (p, d) = (self.positions(), self.d_normed.shape().columns());
+            let mut at = 0;
+            for (piece, delta) in self.pieces.iter().zip(&self.delta) {
+                // All whole blocks of the piece, one map each, then what is left.
+                let whole = piece.count / SUM_BLOCK;
+                let rest = piece.count % SUM_BLOCK;
+                for (blocks, first, count) in [(whole, 0, SUM_BLOCK), (1, whole * SUM_BLOCK, rest)] {
+                    if blocks == 0 || count == 0 {
+                        continue;
+                    }
+                    let columns = Matrix::of(delta).columns(first, count).strides(SUM_BLOCK, 0);
+                    let rows = piece.rows(ranges).rows(first, count).strides(SUM_BLOCK * d, 0);
+                    let out = Matrix::of(sums).rows(at * p, p).strides(p * d, 0);
+                    ops::gemm(recorder, Gemm::nn(columns, rows, out).maps(blocks, 1))?;
+                    at += blocks;
+                }
+            }
+            let (x, out) = (&sums.reshape([at, p * d]), &self.d_normed.reshape([p * d]));
+            return Ok(ops::column_sum(recorder, ops::ColumnSum { x, first_column: 0, out })?);
+        }
         for (piece, delta) in self.pieces.iter().zip(&self.delta) {
             for first in (0..piece.count).step_by(SUM_BLOCK) {
                 let count = SUM_BLOCK.min(piece.count - first);
@@ -182,6 +208,19 @@ impl Head {
                 accumulate = true;
             }
         }
+        Ok(())
+    }
+
+    /// Records ∂x and δ (N, D) from δ_logits.
+    pub(crate) fn backward(
+        &self,
+        recorder: &mut Recorder,
+        ln_f: &Norm,
+        ranges: &[VocabRange],
+        resid: &Tensor,
+        d_resid: &Tensor,
+    ) -> Result<(), ModelError> {
+        self.d_normed(recorder, ranges)?;
         // δ = LNᵇ(∂x)
         if self.positions() < d_resid.shape().rows() {
             recorder.clear(d_resid);

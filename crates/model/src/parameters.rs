@@ -3,7 +3,7 @@
 use crate::ModelError;
 use retrograd_formats::{Config, Weights};
 use retrograd_gpu::ops::VocabRange;
-use retrograd_gpu::{Gpu, Tensor};
+use retrograd_gpu::{Dtype, Gpu, Shape, Tensor};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
@@ -87,8 +87,9 @@ impl Parameters {
         config: &Config,
         values: &Values<'_>,
         precision: Precision,
+        purpose: WeightUse,
     ) -> Result<Self, ModelError> {
-        let loader = Loader { gpu, config, values, precision };
+        let loader = Loader { gpu, config, values, precision, purpose };
         let blocks = (0..config.n_layer)
             .map(|layer| {
                 let at = |name: &str| format!("transformer.h.{layer}.{name}");
@@ -186,7 +187,7 @@ impl Parameters {
 }
 
 fn similar(gpu: &Gpu, tensor: &Tensor) -> Result<Tensor, ModelError> {
-    Ok(gpu.allocate(tensor.shape(), retrograd_gpu::Dtype::F32)?)
+    Ok(gpu.allocate(tensor.shape(), Dtype::F32)?)
 }
 
 /// Whether a parameter is stored in the chosen precision.
@@ -194,6 +195,15 @@ fn is_matrix(name: &str) -> bool {
     name == "transformer.wte.weight"
         || name == "lm_head.weight"
         || ["c_attn.weight", "c_proj.weight", "c_fc.weight"].iter().any(|suffix| name.ends_with(suffix))
+}
+
+/// What will be done with the weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WeightUse {
+    /// Matrices are only multiplied and looked up in: they lie as products read them fastest.
+    Read,
+    /// They are updated by training: they lie in buffers.
+    Update,
 }
 
 /// Where parameters come from.
@@ -249,9 +259,19 @@ struct Loader<'a> {
     config: &'a Config,
     values: &'a Values<'a>,
     precision: Precision,
+    purpose: WeightUse,
 }
 
 impl Loader<'_> {
+    fn allocate(&self, shape: Shape, dtype: Dtype, matrix: bool) -> Result<Tensor, ModelError> {
+        let operand = matrix && self.purpose == WeightUse::Read;
+        Ok(if operand {
+            self.gpu.allocate_operand(shape, dtype)?
+        } else {
+            self.gpu.allocate(shape, dtype)?
+        })
+    }
+
     fn norm(&self, path: &str) -> Result<Norm, ModelError> {
         Ok(Norm {
             gamma: self.tensor(&format!("{path}.weight"))?,
@@ -272,9 +292,9 @@ impl Loader<'_> {
             [a, b] => [a, b].into(),
             _ => return Err(ModelError::invalid(name, "is not a parameter of the model")),
         };
-        let f16 = self.precision == Precision::F16 && is_matrix(name);
-        let dtype = if f16 { retrograd_gpu::Dtype::F16 } else { retrograd_gpu::Dtype::F32 };
-        let tensor = self.gpu.allocate(shape, dtype)?;
+        let matrix = is_matrix(name);
+        let f16 = self.precision == Precision::F16 && matrix;
+        let tensor = self.allocate(shape, if f16 { Dtype::F16 } else { Dtype::F32 }, matrix)?;
         if f16 {
             self.gpu.write_f16(&tensor, &self.values.f16(name)?)?;
         } else {
@@ -289,17 +309,24 @@ impl Loader<'_> {
         let f16 = self.precision == Precision::F16;
         let row_bytes = width as u64 * if f16 { 2 } else { 4 };
         let capabilities = self.gpu.capabilities();
-        let fit = (capabilities.max_binding.min(capabilities.max_buffer) / row_bytes) as usize;
+        let mut fit = (capabilities.max_binding.min(capabilities.max_buffer) / row_bytes) as usize;
+        if self.purpose == WeightUse::Read {
+            fit = fit.min(self.gpu.max_operand_rows().unwrap_or(usize::MAX));
+        }
         let count = vocab.div_ceil(vocab.div_ceil(fit.clamp(1, MAX_RANGE_ROWS)));
         if f16 {
             let bits = self.values.f16(name)?;
             self.ranges(count, |rows| {
-                Ok(self.gpu.upload_f16([rows.len(), width], &bits[rows.start * width..rows.end * width])?)
+                let tensor = self.allocate([rows.len(), width].into(), Dtype::F16, true)?;
+                self.gpu.write_f16(&tensor, &bits[rows.start * width..rows.end * width])?;
+                Ok(tensor)
             })
         } else {
             let values = self.values.f32(name)?;
             self.ranges(count, |rows| {
-                Ok(self.gpu.upload([rows.len(), width], &values[rows.start * width..rows.end * width])?)
+                let tensor = self.allocate([rows.len(), width].into(), Dtype::F32, true)?;
+                self.gpu.write(&tensor, &values[rows.start * width..rows.end * width])?;
+                Ok(tensor)
             })
         }
     }

@@ -1,6 +1,7 @@
 //! `x = wte[token] + wpe[position]`. Kernel: `shaders/embedding.wgsl`.
 
 use super::{VocabRange, expect};
+use crate::image::ImageLayout;
 use crate::kernel::Kernel;
 use crate::{Dtype, GpuError, Recorder, Tensor};
 
@@ -32,8 +33,12 @@ pub fn embedding(recorder: &mut Recorder, op: Embedding<'_>) -> Result<(), GpuEr
     expect::at_least(OP, "wpe", op.wpe, op.context * columns)?;
     for range in op.wte {
         expect::shape(OP, "wte", &range.rows, &[range.count(), columns])?;
+        let options = [
+            ("f16", (range.rows.dtype() == Dtype::F16).into()),
+            ("image", (range.rows.image_layout() == Some(ImageLayout::Strips)).into()),
+        ];
         recorder.dispatch(
-            &Kernel::new("embedding", [("f16", (range.rows.dtype() == Dtype::F16).into())]),
+            &Kernel::new("embedding", options),
             &[(1, op.tokens), (2, op.start), (3, &range.rows), (4, op.wpe), (5, op.x)],
             &[
                 expect::index(OP, rows)?,

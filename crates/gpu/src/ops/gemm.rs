@@ -1,8 +1,9 @@
 //! Matrix products in NN, NT and TN form with fused epilogues. Kernels: `shaders/gemm_register.wgsl`
-//! (portable and subgroup variants), `shaders/gemm_workgroup.wgsl`; shared parts and the formula in
+//! (portable, subgroup and image variants), `shaders/gemm_workgroup.wgsl`; shared parts and the formula in
 //! `shaders/gemm_common.wgsl`.
 
-use super::expect;
+use super::{Pack, expect, pack};
+use crate::image::ImageLayout;
 use crate::kernel::Kernel;
 use crate::{AdapterDescription, Capabilities, Dtype, GpuError, Recorder, Tensor};
 use std::fmt;
@@ -28,16 +29,21 @@ pub enum GemmVariant {
     Subgroup,
     /// Tiles staged through workgroup memory: for GPUs.
     Workgroup,
+    /// As `Subgroup`, the operands read as images ([`Gpu::allocate_operand`](crate::Gpu::allocate_operand)); what is no
+    /// image yet is packed first. Fastest on lavapipe.
+    Image,
 }
 
 impl GemmVariant {
     /// Every variant.
-    pub const ALL: [GemmVariant; 3] = [GemmVariant::Portable, GemmVariant::Subgroup, GemmVariant::Workgroup];
+    pub const ALL: [GemmVariant; 4] =
+        [GemmVariant::Portable, GemmVariant::Subgroup, GemmVariant::Workgroup, GemmVariant::Image];
 
     /// The best variant known for an adapter.
     pub(crate) fn best_for(adapter: &AdapterDescription, capabilities: &Capabilities) -> Self {
         match (adapter.is_software(), capabilities.subgroup) {
             (false, _) => GemmVariant::Workgroup,
+            (true, Some(_)) if adapter.driver.contains("llvmpipe") => GemmVariant::Image,
             (true, Some(_)) => GemmVariant::Subgroup,
             (true, None) => GemmVariant::Portable,
         }
@@ -50,6 +56,7 @@ impl fmt::Display for GemmVariant {
             GemmVariant::Portable => "portable",
             GemmVariant::Subgroup => "subgroup",
             GemmVariant::Workgroup => "workgroup",
+            GemmVariant::Image => "image",
         })
     }
 }
@@ -58,7 +65,7 @@ impl FromStr for GemmVariant {
     type Err = String;
     fn from_str(name: &str) -> Result<Self, String> {
         GemmVariant::ALL.into_iter().find(|variant| variant.to_string() == name).ok_or_else(|| {
-            format!("'{name}' is not a GEMM variant; choose from portable, subgroup, workgroup")
+            format!("'{name}' is not a GEMM variant; choose from portable, subgroup, workgroup, image")
         })
     }
 }
@@ -125,8 +132,28 @@ impl<'a> Matrix<'a> {
         Matrix { batch_stride, head_stride, ..self }
     }
 
+    pub(crate) fn tensor(&self) -> &'a Tensor {
+        self.tensor
+    }
+
+    pub(crate) fn row_count(&self) -> usize {
+        self.rows
+    }
+
+    pub(crate) fn column_count(&self) -> usize {
+        self.columns
+    }
+
+    pub(crate) fn row_stride(&self) -> usize {
+        self.row_stride
+    }
+
+    pub(crate) fn offset(&self) -> usize {
+        self.offset
+    }
+
     /// One past the last element that is touched.
-    fn end(&self, batches: usize, heads: usize) -> usize {
+    pub(crate) fn end(&self, batches: usize, heads: usize) -> usize {
         if self.rows == 0 || self.columns == 0 {
             return 0;
         }
@@ -144,7 +171,7 @@ impl<'a> Matrix<'a> {
     }
 
     /// Whether four neighbours along a row can be loaded at once.
-    fn quads(&self) -> bool {
+    pub(crate) fn quads(&self) -> bool {
         [self.columns, self.row_stride, self.offset, self.batch_stride, self.head_stride]
             .iter()
             .all(|x| x % 4 == 0)
@@ -320,7 +347,12 @@ pub fn gemm(recorder: &mut Recorder, op: Gemm<'_>) -> Result<(), GpuError> {
 
     let variant = recorder.gpu.gemm_variant();
     let subgroup = recorder.gpu.capabilities().subgroup;
-    let tile = Tile::choose(variant, subgroup, op.form, m);
+    let wanted = variant == GemmVariant::Image && op.maps == (1, 1) && m > FEW_ROWS;
+    let a = Operand::of(recorder, "a", op.a, wanted || (op.b.tensor.is_image() && op.maps == (1, 1)))?;
+    let b = Operand::of(recorder, "b", op.b, wanted)?;
+    let bindings: Vec<(u32, &Tensor)> =
+        [(1, &a.tensor), (2, &b.tensor)].into_iter().chain(bindings.drain(2..)).collect();
+    let tile = Tile::choose(variant, subgroup, op.form, m, b.image.is_some());
     let iterations = match op.form {
         Form::TN if variant != GemmVariant::Workgroup => k,
         Form::NN | Form::NT if variant != GemmVariant::Workgroup => k.div_ceil(4),
@@ -328,13 +360,17 @@ pub fn gemm(recorder: &mut Recorder, op: Gemm<'_>) -> Result<(), GpuError> {
     };
     expect::iterations(OP, "the inner extent", iterations)?;
     let vec_c = variant != GemmVariant::Workgroup && op.c.quads();
-    let handed_round = variant == GemmVariant::Subgroup && m > 4;
-    let wide = variant == GemmVariant::Subgroup && recorder.gpu.capabilities().wide_loads;
+    let by_subgroup = matches!(variant, GemmVariant::Subgroup | GemmVariant::Image);
+    let handed_round = by_subgroup && m > FEW_ROWS;
+    let wide =
+        by_subgroup && recorder.gpu.capabilities().wide_loads && (a.image.is_none() || b.image.is_none());
     let mut options = vec![
         ("form", op.form as u32),
+        ("a_image", a.image.map_or(0, |layout| layout as u32)),
+        ("b_image", b.image.map_or(0, |layout| layout as u32)),
         ("wide", wide.into()),
-        ("vec_a", op.a.quads().into()),
-        ("vec_b", op.b.quads().into()),
+        ("vec_a", (op.a.quads() && a.image.is_none()).into()),
+        ("vec_b", (op.b.quads() && b.image.is_none()).into()),
         ("vec_c", vec_c.into()),
         ("f16", f16.into()),
         ("bias", op.bias.is_some().into()),
@@ -345,7 +381,7 @@ pub fn gemm(recorder: &mut Recorder, op: Gemm<'_>) -> Result<(), GpuError> {
     ];
     let name = match variant {
         GemmVariant::Workgroup => "gemm_workgroup",
-        GemmVariant::Portable | GemmVariant::Subgroup => {
+        GemmVariant::Portable | GemmVariant::Subgroup | GemmVariant::Image => {
             options.extend([
                 ("tm", tile.rows),
                 ("tn", tile.columns),
@@ -361,16 +397,16 @@ pub fn gemm(recorder: &mut Recorder, op: Gemm<'_>) -> Result<(), GpuError> {
         index(n)?,
         index(k)?,
         index(heads)?,
-        index(op.a.row_stride)?,
-        index(op.b.row_stride)?,
+        index(a.stride)?,
+        index(b.stride)?,
         index(op.c.row_stride)?,
         op.causal as u32,
-        index(op.a.offset)?,
-        index(op.a.batch_stride)?,
-        index(op.a.head_stride)?,
-        index(op.b.offset)?,
-        index(op.b.batch_stride)?,
-        index(op.b.head_stride)?,
+        index(a.offset)?,
+        index(a.batch_stride)?,
+        index(a.head_stride)?,
+        index(b.offset)?,
+        index(b.batch_stride)?,
+        index(b.head_stride)?,
         index(op.c.offset)?,
         index(op.c.batch_stride)?,
         index(op.c.head_stride)?,
@@ -381,9 +417,77 @@ pub fn gemm(recorder: &mut Recorder, op: Gemm<'_>) -> Result<(), GpuError> {
     let maps = expect::maps(OP, batches * heads)?;
     let grid = match variant {
         GemmVariant::Workgroup => [columns, rows, maps],
-        GemmVariant::Portable | GemmVariant::Subgroup => [rows, columns, maps],
+        GemmVariant::Portable | GemmVariant::Subgroup | GemmVariant::Image => [rows, columns, maps],
     };
     recorder.dispatch(&Kernel::new(name, options), &bindings, &params, grid)
+}
+
+/// Products of so few rows have nothing to hand round.
+const FEW_ROWS: usize = 4;
+
+/// Where a product finds an operand.
+struct Operand {
+    tensor: Tensor,
+    image: Option<ImageLayout>,
+    /// Of a buffer: its first element and the elements from row to row. Of an image: its first row and its first quad.
+    offset: usize,
+    stride: usize,
+    /// Elements of a buffer, or rows of an image, from batch entry to batch entry and from head to head.
+    batch_stride: usize,
+    head_stride: usize,
+}
+
+impl Operand {
+    /// The operand as it is, or packed into an image first where that is `wanted` and possible.
+    fn of(
+        recorder: &mut Recorder,
+        name: &'static str,
+        matrix: Matrix<'_>,
+        wanted: bool,
+    ) -> Result<Operand, GpuError> {
+        if matrix.tensor.is_image() {
+            let stride = matrix.row_stride.max(1);
+            let (row, column) = (matrix.offset / stride, matrix.offset % stride);
+            let whole_quads = column.is_multiple_of(4)
+                && (column + matrix.columns == stride || matrix.columns.is_multiple_of(4));
+            let whole_rows = [matrix.batch_stride, matrix.head_stride].iter().all(|s| s % stride == 0);
+            if !whole_quads || !whole_rows {
+                let expected = "a buffer, or whole quads of columns and whole rows of a matrix";
+                return Err(GpuError::Layout { op: "gemm", operand: name, expected });
+            }
+            return Ok(Operand {
+                tensor: matrix.tensor.clone(),
+                image: matrix.tensor.image_layout(),
+                offset: row,
+                stride: column / 4,
+                batch_stride: matrix.batch_stride / stride,
+                head_stride: matrix.head_stride / stride,
+            });
+        }
+        if wanted {
+            let shape = [matrix.rows, matrix.columns].into();
+            if let Some(image) = recorder.scratch_image(name, shape, matrix.tensor.dtype())? {
+                pack(recorder, Pack { source: matrix, image: &image, first_row: 0 })?;
+                let layout = image.image_layout();
+                return Ok(Operand {
+                    tensor: image,
+                    image: layout,
+                    offset: 0,
+                    stride: 0,
+                    batch_stride: 0,
+                    head_stride: 0,
+                });
+            }
+        }
+        Ok(Operand {
+            tensor: matrix.tensor.clone(),
+            image: None,
+            offset: matrix.offset,
+            stride: matrix.row_stride,
+            batch_stride: matrix.batch_stride,
+            head_stride: matrix.head_stride,
+        })
+    }
 }
 
 /// Rows and columns per invocation, invocations along a row, rows per workgroup.
@@ -395,10 +499,16 @@ struct Tile {
 }
 
 impl Tile {
-    fn choose(variant: GemmVariant, subgroup: Option<u32>, form: Form, m: usize) -> Tile {
+    fn choose(variant: GemmVariant, subgroup: Option<u32>, form: Form, m: usize, image: bool) -> Tile {
         match variant {
+            // Texels cost little: the tile that is compiled fastest does for every form.
+            GemmVariant::Image if image && m > FEW_ROWS => {
+                let lanes = subgroup.unwrap_or(8);
+                let rows = 16.max(lanes);
+                Tile { rows, columns: 8, width: lanes.max(8), group_rows: rows }
+            }
             GemmVariant::Workgroup => Tile { rows: 4, columns: 4, width: 16, group_rows: 64 },
-            GemmVariant::Subgroup if m > 4 => {
+            GemmVariant::Subgroup | GemmVariant::Image if m > FEW_ROWS => {
                 // 128 outputs per invocation: beyond, the JIT takes seconds. Measured best on
                 // lavapipe: 32×4 for NT; 16×8 for NN and TN, whose rows of B are farther apart, and
                 // for few rows.
@@ -408,7 +518,7 @@ impl Tile {
                 Tile { rows, columns, width: lanes.max(8), group_rows: rows }
             }
             // Few rows have nothing to hand round.
-            GemmVariant::Portable | GemmVariant::Subgroup => {
+            GemmVariant::Portable | GemmVariant::Subgroup | GemmVariant::Image => {
                 // 8×8 measured best among plain register tiles on lavapipe; NT keeps one scalar per
                 // output and has registers for half of it.
                 let rows = match m {
@@ -417,6 +527,7 @@ impl Tile {
                     _ => 8,
                 };
                 let columns = match form {
+                    Form::NT if image && m == 1 => 8,
                     Form::NT => 4,
                     // One row reads each row of B once: in longer stretches.
                     Form::NN | Form::TN if m == 1 => 16,

@@ -23,7 +23,8 @@ pub fn open(options: GpuOptions) -> Gpu {
 
 /// A checked device that computes products by `variant`; `None` where the adapter cannot.
 pub fn with_variant(variant: GemmVariant) -> Option<&'static Gpu> {
-    static GPUS: [OnceLock<Gpu>; 3] = [OnceLock::new(), OnceLock::new(), OnceLock::new()];
+    static GPUS: [OnceLock<Gpu>; GemmVariant::ALL.len()] =
+        [const { OnceLock::new() }; GemmVariant::ALL.len()];
     let gpu = GPUS[variant as usize]
         .get_or_init(|| open(GpuOptions { gemm: Some(variant), ..GpuOptions::default() }));
     if variant == GemmVariant::Subgroup && gpu.capabilities().subgroup.is_none() {

@@ -6,7 +6,7 @@ use super::options::TrainOptions;
 use super::state;
 use crate::ModelError;
 use crate::head::LossKind;
-use crate::parameters::{Parameters, Precision, Values};
+use crate::parameters::{Parameters, Precision, Values, WeightUse};
 use crate::program::{Form, Program, Purpose};
 use retrograd_formats::{
     Config, Dtype as FileDtype, Interventions, Tokenizer, Weights, write_atomic, write_model_weights,
@@ -62,7 +62,8 @@ impl Trainer {
     ) -> Result<Trainer, ModelError> {
         options.check(config.n_positions)?;
         let weights = initial_weights(config, options.seed);
-        let parameters = Parameters::load(gpu, config, &Values::Host(&weights), Precision::F32)?;
+        let parameters =
+            Parameters::load(gpu, config, &Values::Host(&weights), Precision::F32, WeightUse::Update)?;
         Trainer::new(gpu, config.clone(), parameters, dataset, options)
     }
 
@@ -76,7 +77,8 @@ impl Trainer {
         let config = Config::from_dir(dir.as_ref())?;
         options.check(config.n_positions)?;
         let weights = Weights::open(dir.as_ref(), &config)?;
-        let parameters = Parameters::load(gpu, &config, &Values::Files(&weights), Precision::F32)?;
+        let parameters =
+            Parameters::load(gpu, &config, &Values::Files(&weights), Precision::F32, WeightUse::Update)?;
         let config = Config { tie_word_embeddings: !weights.untied_head(), ..config };
         Trainer::new(gpu, config, parameters, dataset, options)
     }
