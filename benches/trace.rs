@@ -1,94 +1,93 @@
-//! Time of one whole trace (forward, backward, every R, every factor left on the device) of a random model
+//! A whole trace (forward, backward, every R, every factor left on the device) and a training step of a random model
 //! of GPT-2 124M's shape.
 //!
-//!     cargo bench -p retrograd-model --bench trace -- [TOKENS [RUNS [f32|f16]]]
-//!
-//! Prints one line of JSON: the first run (which compiles the kernels), then the median and the fastest of
-//! RUNS more. `benches/peers/compare_trace.sh` runs it in turn with PyTorch doing the same.
+//! `cargo bench -p retrograd-bench --bench trace`; a filter selects (`-- 'trace/64'`). `RETROGRAD_SHAPE` names another
+//! shape. Each trace is run once and its R held against what always holds of it before it is timed: rows sum to 0,
+//! nothing stands above the diagonal. Times are the host's: submission is part of a trace. `retrograd bench trace` has
+//! the same with peak memory and times by kernel; `benches/peers/run.sh` runs it in turn with PyTorch.
 
-use retrograd_formats::{Config, Objective, TokenId, TraceRequest, Weights};
-use retrograd_gpu::{Gpu, GpuOptions};
-use retrograd_model::{Gpt2, Precision};
-use std::collections::BTreeMap;
-use std::error::Error;
-use std::time::Instant;
+#![allow(missing_docs, reason = "criterion_group! makes a public function")]
 
-fn main() -> Result<(), Box<dyn Error>> {
-    // `cargo bench` adds --bench.
-    let arguments: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
-    let number = |at: usize, default: usize| arguments.get(at).map_or(Ok(default), |a| a.parse());
-    let (tokens, runs) = (number(0, 64)?, number(1, 7)?);
-    let precision: Precision = arguments.get(2).map_or(Ok(Precision::F32), |a| a.parse())?;
+mod device_time;
 
-    let config = Config {
-        vocab_size: 50257,
-        n_positions: 1024,
-        n_embd: 768,
-        n_layer: 12,
-        n_head: 12,
-        n_inner: 3072,
-        layer_norm_epsilon: 1e-5,
-        bos_token_id: None,
-        eos_token_id: None,
-        tie_word_embeddings: true,
-    };
-    let gpu = Gpu::open(&GpuOptions::default())?;
-    let model = Gpt2::from_values(&gpu, &config, &random_weights(&config), precision)?;
-    let ids: Vec<TokenId> = (0..tokens).map(|t| TokenId((7919 * t % 50257) as u32)).collect();
-    let request = TraceRequest::new(ids, Objective::Target(TokenId(11)));
+use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
+use device_time::{DeviceTime, open};
+use retrograd_bench::{ModelSource, NamedShape, flops};
+use retrograd_formats::{BlockSite, Layer, Objective, Site, TokenId, TraceRead, TraceRequest};
+use retrograd_gpu::GpuOptions;
+use retrograd_model::train::{Dataset, TrainOptions, Trainer};
+use retrograd_model::{Precision, Trace};
+use std::time::Duration;
 
-    let mut times = Vec::with_capacity(runs + 1);
-    for _ in 0..=runs {
-        let started = Instant::now();
-        let trace = model.trace(&request)?;
-        gpu.wait()?;
-        times.push(started.elapsed().as_secs_f64() * 1e3);
-        if times.len() == runs + 1 && std::env::var_os("RETROGRAD_KERNEL_TIMES").is_some() {
-            print_kernels(&trace)?;
+fn bench(criterion: &mut Criterion<DeviceTime>) {
+    let shape: NamedShape = std::env::var("RETROGRAD_SHAPE").map_or(NamedShape::Gpt2, |name| {
+        name.parse().unwrap_or_else(|error: String| panic!("RETROGRAD_SHAPE: {error}"))
+    });
+    let config = shape.config();
+    let gpu = open(GpuOptions::default());
+    let ids =
+        |count: usize| (0..count).map(|t| TokenId((7919 * t % config.vocab_size) as u32)).collect::<Vec<_>>();
+
+    let mut group = criterion.benchmark_group("trace");
+    group.sampling_mode(SamplingMode::Flat).sample_size(10);
+    group.warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(5));
+    for precision in [Precision::F32, Precision::F16] {
+        let mut model = None;
+        for tokens in [64, 256, 1024].map(|tokens| config.n_positions.min(tokens)) {
+            let request = TraceRequest::new(ids(tokens), Objective::Target(TokenId(11)));
+            let operations = flops::trace(&config, tokens, tokens - 1, 1);
+            group.throughput(Throughput::Elements(operations));
+            let id = BenchmarkId::new(format!("{precision:?}").to_lowercase(), tokens);
+            group.bench_function(id, |bencher| {
+                let model = model.get_or_insert_with(|| {
+                    let model = ModelSource::Shape(shape).load(&gpu, precision).expect("a model");
+                    check(&model.trace(&request).expect("a trace"));
+                    model
+                });
+                bencher.iter(|| {
+                    let trace = model.trace(&request).expect("a trace");
+                    gpu.wait().expect("its end");
+                    trace
+                });
+            });
         }
     }
-    let first = times.remove(0);
-    times.sort_by(f64::total_cmp);
-    println!(
-        "{{\"name\": \"retrograd trace\", \"adapter\": \"{}\", \"gemm\": \"{}\", \"tokens\": {tokens}, \"precision\": \"{}\", \
-         \"first_ms\": {first:.1}, \"median_ms\": {:.1}, \"min_ms\": {:.1}, \"runs\": {runs}}}",
-        gpu.adapter().name,
-        gpu.gemm_variant(),
-        arguments.get(2).map_or("f32", |a| a),
-        times[runs / 2],
-        times[0]
-    );
-    Ok(())
-}
+    group.finish();
 
-/// Time per kernel, where `RETROGRAD_KERNEL_TIMES` is set.
-fn print_kernels(trace: &retrograd_model::Trace) -> Result<(), Box<dyn Error>> {
-    let mut kernels: BTreeMap<String, (f64, usize)> = BTreeMap::new();
-    for time in trace.kernel_times()?.into_iter().flatten() {
-        let sum = kernels.entry(time.kernel).or_default();
-        sum.0 += time.duration_ns / 1e6;
-        sum.1 += 1;
-    }
-    let mut kernels: Vec<_> = kernels.into_iter().collect();
-    kernels.sort_by(|a, b| b.1.0.total_cmp(&a.1.0));
-    for (kernel, (ms, count)) in kernels {
-        eprintln!("{ms:9.2} ms {count:4} × {kernel}");
-    }
-    Ok(())
-}
-
-/// Small pseudo-random numbers: the time does not depend on them.
-fn random_weights(config: &Config) -> BTreeMap<String, Vec<f32>> {
-    let mut state = 1_u32;
-    let mut draw = move || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        ((state >> 8) as f32 / (1 << 23) as f32 - 1.0) * 0.03
-    };
-    let names = Weights::parameter_names(config, false);
-    let values = names.into_iter().map(|name| {
-        let count = Weights::parameter_shape(config, &name).iter().product();
-        let values = (0..count).map(|_| draw()).collect();
-        (name, values)
+    let (batch, context) = (4, 64);
+    let mut group = criterion.benchmark_group("train");
+    group.sampling_mode(SamplingMode::Flat).sample_size(10);
+    group.warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(5));
+    // Three products a weight and token: forward, its input's gradient, its own.
+    group.throughput(Throughput::Elements(flops::product(batch * context, 3, config.parameter_count())));
+    let mut trainer = None;
+    group.bench_function(format!("step {batch}×{context}"), |bencher| {
+        let trainer = trainer.get_or_insert_with(|| {
+            let text = Dataset::from_ids(ids(4 * batch * context + 1).iter().map(|id| id.0).collect());
+            let options =
+                TrainOptions { steps: u64::MAX, batch, context, lr: 1e-5, ..TrainOptions::default() };
+            Trainer::from_config(&gpu, &config, text, options).expect("a trainer")
+        });
+        bencher.iter(|| trainer.step().expect("a step"));
     });
-    values.collect()
+    group.finish();
 }
+
+/// Rows of R sum to 0, and above the diagonal it is exactly 0.
+fn check(trace: &Trace) {
+    let reversed = trace.read(Site::Block(Layer(0), BlockSite::Reversed)).expect("R of the first layer");
+    let (values, t) = (reversed.as_f32(), trace.meta().ids.len());
+    let largest = values.iter().fold(0.0f32, |most, value| most.max(value.abs()));
+    assert!(largest > 0.0, "R is 0 everywhere");
+    for (at, row) in values.chunks_exact(t).enumerate() {
+        let (below, above) = row.split_at(at % t + 1);
+        let sum: f64 = below.iter().map(|&v| f64::from(v)).sum();
+        // Each of up to T summands is rounded once.
+        let bound = f64::from(largest) * t as f64 * f64::from(f32::EPSILON);
+        assert!(sum.abs() <= bound, "row {at} of R sums to {sum:e}, more than {bound:e}");
+        assert!(above.iter().all(|&v| v == 0.0), "row {at} of R looks ahead");
+    }
+}
+
+criterion_group! { name = benches; config = Criterion::default().with_measurement(DeviceTime); targets = bench }
+criterion_main!(benches);
