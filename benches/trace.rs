@@ -40,7 +40,7 @@ fn bench(criterion: &mut Criterion<DeviceTime>) {
             let id = BenchmarkId::new(format!("{precision:?}").to_lowercase(), tokens);
             group.bench_function(id, |bencher| {
                 let model = model.get_or_insert_with(|| {
-                    let model = ModelSource::Shape(shape).load(&gpu, precision).expect("a model");
+                    let model = ModelSource::from(shape).load(&gpu, precision).expect("a model");
                     check(&model.trace(&request).expect("a trace"));
                     model
                 });

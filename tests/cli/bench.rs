@@ -66,7 +66,19 @@ fn globs_choose_kernels_and_variants() {
 fn a_trace_with_its_kernels_and_a_time_line() {
     let scratch = Scratch::new();
     let path = scratch.path("time-line.json");
-    let flags = ["--length", "5,12", "--runs", "2", "--breakdown", "--chrome-trace", &path];
+    let flags = [
+        "--n-layer",
+        "2",
+        "--n-embd",
+        "64",
+        "--length",
+        "5,12",
+        "--runs",
+        "2",
+        "--breakdown",
+        "--chrome-trace",
+        &path,
+    ];
     let measured = document("trace", &flags);
     let rows = measured["rows"].as_array().unwrap();
     assert_eq!(rows.iter().map(|row| row["length"].as_u64().unwrap()).collect::<Vec<_>>(), [5, 12]);
@@ -185,6 +197,8 @@ fn lengths_and_names_that_are_not_there() {
         ("generate", &["--tokens", "1"], &["--tokens", "1"]),
         ("train", &["--batch", "0"], &["--batch", "0"]),
         ("train", &["--length", "400"], &["--length", "400"]),
+        ("trace", &["--n-layer", "0"], &["--n-layer", "0"]),
+        ("train", &["--n-embd", "100"], &["--n-embd", "100", "64"]),
         ("trace", &["--adapter", "reference"], &["reference"]),
         ("trace", &["--adapter", "no such"], &["no such"]),
     ] {

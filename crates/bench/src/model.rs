@@ -12,16 +12,27 @@ use std::path::PathBuf;
 pub enum ModelSource {
     /// An HF directory.
     Directory(PathBuf),
-    /// Random weights of a named shape, made in memory.
-    Shape(NamedShape),
+    /// Random weights, made in memory.
+    Random {
+        /// What it is called.
+        name: String,
+        /// Its extents.
+        config: Config,
+    },
+}
+
+impl From<NamedShape> for ModelSource {
+    fn from(shape: NamedShape) -> Self {
+        ModelSource::Random { name: shape.to_string(), config: shape.config() }
+    }
 }
 
 impl ModelSource {
-    /// The directory, or the shape's name.
+    /// The directory, or what it is called.
     pub fn name(&self) -> String {
         match self {
             ModelSource::Directory(dir) => dir.display().to_string(),
-            ModelSource::Shape(shape) => shape.to_string(),
+            ModelSource::Random { name, .. } => name.clone(),
         }
     }
 
@@ -33,7 +44,7 @@ impl ModelSource {
                 Weights::open(dir, &config)?;
                 Ok(config)
             }
-            ModelSource::Shape(shape) => Ok(shape.config()),
+            ModelSource::Random { config, .. } => Ok(config.clone()),
         }
     }
 
@@ -41,7 +52,7 @@ impl ModelSource {
     pub fn load(&self, gpu: &Gpu, precision: Precision) -> Result<Gpt2, BenchError> {
         Ok(match self {
             ModelSource::Directory(dir) => Gpt2::load(gpu, dir, precision)?,
-            ModelSource::Shape(shape) => Gpt2::from_fn(gpu, &shape.config(), random_values, precision)?,
+            ModelSource::Random { config, .. } => Gpt2::from_fn(gpu, config, random_values, precision)?,
         })
     }
 

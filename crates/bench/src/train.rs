@@ -52,7 +52,7 @@ impl TrainBench {
         };
         let mut trainer = match &self.source {
             ModelSource::Directory(dir) => Trainer::from_weights(&gpu, dir, dataset, training)?,
-            ModelSource::Shape(shape) => Trainer::from_config(&gpu, &shape.config(), dataset, training)?,
+            ModelSource::Random { config, .. } => Trainer::from_config(&gpu, config, dataset, training)?,
         };
         let mut times = Vec::with_capacity(self.runs + 1);
         for run in 0..=self.runs {

@@ -40,7 +40,7 @@ pub fn run(
     effort: Effort,
     progress: Progress<'_>,
 ) -> Result<Tuned, BenchError> {
-    ModelSource::Shape(model).check_length(&model.config(), "--length", length)?;
+    ModelSource::from(model).check_length(&model.config(), "--length", length)?;
     let cases = products(model, length);
     progress("opening the adapter");
     let gpu = Gpu::open(options)?;

@@ -4,7 +4,7 @@ use super::DeviceArgs;
 use crate::error::CliError;
 use clap::Args;
 use retrograd::gpu::ops::GemmVariant;
-use retrograd::{GpuOptions, Precision};
+use retrograd::{GpuOptions, Precision, RequestError};
 use retrograd_bench::{ModelSource, NamedShape};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -47,14 +47,40 @@ pub(crate) struct MeasuredModel {
     /// Random weights of this shape: atlas, distilgpt2, gpt2, gpt2-medium, gpt2-large or gpt2-xl
     #[arg(long, value_name = "NAME", default_value = "gpt2", value_parser = NamedShape::from_str)]
     shape: NamedShape,
+    /// Another number of layers than the shape's
+    #[arg(long, value_name = "L", conflicts_with = "model")]
+    n_layer: Option<usize>,
+    /// Another width, a multiple of 64: heads of 64 columns
+    #[arg(long, value_name = "D", conflicts_with = "model")]
+    n_embd: Option<usize>,
 }
 
+/// Largest number of layers and width that can be asked for.
+const MOST: usize = 1 << 14;
+
 impl MeasuredModel {
-    pub(crate) fn source(&self) -> ModelSource {
-        match &self.model {
-            Some(dir) => ModelSource::Directory(dir.clone()),
-            None => ModelSource::Shape(self.shape),
+    pub(crate) fn source(&self) -> Result<ModelSource, CliError> {
+        if let Some(dir) = &self.model {
+            return Ok(ModelSource::Directory(dir.clone()));
         }
+        let (mut name, mut config) = (self.shape.to_string(), self.shape.config());
+        if let Some(layers) = self.n_layer {
+            if !(1..=MOST).contains(&layers) {
+                let reason = format!("{layers} is not between 1 and {MOST}");
+                return Err(RequestError::invalid("--n-layer", reason).into());
+            }
+            config.n_layer = layers;
+            name.push_str(&format!(", L = {layers}"));
+        }
+        if let Some(width) = self.n_embd {
+            if !(64..=MOST).contains(&width) || width % 64 != 0 {
+                let reason = format!("{width} is not a multiple of 64 up to {MOST}");
+                return Err(RequestError::invalid("--n-embd", reason).into());
+            }
+            (config.n_embd, config.n_head, config.n_inner) = (width, width / 64, 4 * width);
+            name.push_str(&format!(", D = {width}"));
+        }
+        Ok(ModelSource::Random { name, config })
     }
 }
 

@@ -36,7 +36,7 @@ impl GenerateCommand {
         }
         let options = self.measure.gpu_options()?;
         let bench = GenerateBench {
-            source: self.model.source(),
+            source: self.model.source()?,
             length: self.length,
             tokens: self.tokens,
             runs: self.runs,

@@ -41,7 +41,7 @@ impl TraceCommand {
             check_writable(path)?;
         }
         let bench = TraceBench {
-            source: self.model.source(),
+            source: self.model.source()?,
             lengths: self.length,
             runs: self.runs,
             precision: self.precision.precision,

@@ -32,7 +32,7 @@ impl TrainCommand {
         check_runs(self.runs)?;
         let options = self.measure.gpu_options()?;
         let bench = TrainBench {
-            source: self.model.source(),
+            source: self.model.source()?,
             batch: self.batch,
             length: self.length,
             runs: self.runs,

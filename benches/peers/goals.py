@@ -1,0 +1,143 @@
+"""The tables of docs/performance.md, written from what compare.py measured.
+
+    python benches/peers/goals.py FILE.json      (compare.py --json FILE.json wrote it; --update-docs calls this)
+
+Between the marks `<!-- goals -->` and `<!-- peers -->` and their ends everything is replaced; goals whose figure was not
+measured in this run keep their line.
+"""
+
+import json
+import pathlib
+import re
+import sys
+
+DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs" / "performance.md"
+OURS = "retrograd"
+
+
+class Measured:
+    """Rows by work, length and program."""
+
+    def __init__(self, document):
+        self.rows = {(row["work"], row["length"], row["program"]): row for row in document["rows"] if not row.get("failed")}
+
+    def row(self, work, length, program):
+        return self.rows.get((work, length, program))
+
+    def against(self, work, length, theirs, ours=OURS):
+        """(our row, their row, ours by theirs), or None."""
+        a, b = self.row(work, length, ours), self.row(work, length, theirs)
+        if not a or not b:
+            return None
+        base = b["ratio"] if ours == self.first(work, length) else a["median_ms"] / b["median_ms"]
+        return a, b, base
+
+    def first(self, work, length):
+        """Whom the ratios of a piece of work compare with."""
+        return next(program for w, l, program in self.rows if (w, l) == (work, length))
+
+
+def seconds(ms):
+    return f"{ms / 1e3:.2f} s" if ms >= 1000 else f"{ms:.0f} ms"
+
+
+def ratio(found, name):
+    a, b, value = found
+    return f"{value:.2f} × ({seconds(a['median_ms'])}; {name} {seconds(b['median_ms'])})"
+
+
+def goals(measured):
+    """(key, goal, figure or None): one line each."""
+    m, lines = measured, []
+
+    def line(key, goal, figure):
+        lines.append((key, goal, figure))
+
+    plain, authors = "PyTorch, no weight gradients", "PyTorch, the authors' way"
+    for t in (64, 256, 1024):
+        found = m.against("trace", t, plain)
+        line(f"trace {t}", f"trace, T = {t}: ≤ 1.0 × PyTorch without weight gradients", found and ratio(found, "PyTorch"))
+        found = m.against("trace", t, authors)
+        line(f"authors {t}", f"trace, T = {t}: ≤ 0.7 × the authors' way", found and ratio(found, "theirs"))
+    for name in ("candle", "llm.c"):
+        found = m.against("trace", 64, f"{name}, forward and backward")
+        line(name, f"trace, T = 64: ≤ 0.5 × {name}'s forward and backward pass", found and ratio(found, name))
+    ours, burn = m.row("gemm", 64, OURS), m.row("gemm", 64, "burn-wgpu")
+    figure = ours and burn and f"{ours['gflops'] / burn['gflops']:.1f} × ({ours['gflops']:.0f}; burn {burn['gflops']:.0f} GFLOP/s)"
+    line("burn", "GEMM: ≥ 4 × burn's wgpu backend on the same driver", figure)
+    profile, best = m.row("profile", 128, OURS), m.row("profile", 128, f"{OURS}, best product")
+    figure = None
+    if profile and best and "gemm_time_share" in profile:
+        share, rate = profile["gemm_time_share"], profile["gemm_gflops"] / best["gflops"]
+        figure = f"{share:.0%} at {rate:.0%} ({profile['gemm_gflops']:.0f} of {best['gflops']:.0f} GFLOP/s)"
+    line("profile", "share of a trace in GEMMs ≥ 85 %, at ≥ 85 % of the best rate (T = 128)", figure)
+    for t in (64, 256, 1024):
+        for ours, goal in ((OURS, "0.6"), (f"{OURS}, f16", "0.4")):
+            a, b = m.row("trace", t, ours), m.row("trace", t, plain)
+            kind = "f16 weights" if ours != OURS else "f32"
+            figure = a and b and f"{a['peak_rss_mb'] / b['peak_rss_mb']:.2f} × ({a['peak_rss_mb']:.0f}; {b['peak_rss_mb']:.0f} MB)"
+            line(f"memory {ours} {t}", f"peak memory, T = {t}, {kind}: ≤ {goal} × PyTorch's", figure)
+    for name, goal in ((OURS, "warm shader cache: ≤ 0.4 s"), (f"{OURS}, no shader cache", "no shader cache: ≤ 3 s")):
+        row = m.row("start, atlas", 5, name)
+        line(goal, f"process start to result, atlas, {goal}", row and seconds(row["median_ms"]))
+    for theirs, goal in (("PyTorch + transformers", "0.25"), ("PyTorch, hand-written", "0.6")):
+        found = m.against("start, 124M", 5, theirs)
+        line(theirs, f"process start to result, 124M: ≤ {goal} × {theirs}", found and ratio(found, "theirs"))
+    a = m.row("generate", 64, f"{OURS}, f16")
+    theirs = [m.row("generate", 64, f"PyTorch, {kind}") for kind in ("f32", "bf16")]
+    theirs = max((row["tokens_per_s"] for row in theirs if row), default=None)
+    figure = a and theirs and f"{a['tokens_per_s'] / theirs:.2f} × ({a['tokens_per_s']:.1f}; PyTorch's better precision {theirs:.1f})"
+    line("decode", "tokens/s with a cache, f16 weights: ≥ PyTorch's", figure)
+    found = m.against("train", 64, "PyTorch")
+    line("train", "training step, 124M, 4×64: ≤ 1.3 × PyTorch's", found and ratio(found, "PyTorch"))
+    row = m.row("xl", 32, f"{OURS}, f16")
+    figure = row and f"{row['peak_rss_mb'] / 1e3:.1f} GB, {seconds(row['median_ms'])}"
+    line("xl", "GPT-2 XL's shape, f16, T = 32, one trace: within 6 GB", figure)
+    return lines
+
+
+def goals_table(document, before):
+    """Lines of the table; what was not measured now stays as it was."""
+    kept = {line.split(" | ")[0].lstrip("| "): line for line in before.splitlines() if line.startswith("| ")}
+    machine, date = f"{document['machine']}; {document['adapter']}", document["date"]
+    lines = ["| goal | figure | machine | date |", "|---|---|---|---|"]
+    for _, goal, figure in goals(Measured(document)):
+        new = f"| {goal} | {figure} | {machine} | {date} |"
+        lines.append(new if figure else kept.get(goal, f"| {goal} | not measured yet | | |"))
+    return "\n".join(lines)
+
+
+def peers_table(document, before):
+    """Every program's row of the works measured now; other works' rows stay."""
+    lines = ["| work | T | program | ms | ours / theirs | peak MB | rate | date |", "|---|---|---|---|---|---|---|---|"]
+    now = {(row["work"], str(row["length"])) for row in document["rows"]}
+    for line in before.splitlines()[2:]:
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) == 8 and (cells[0], cells[1]) not in now:
+            lines.append(line)
+    for row in document["rows"]:
+        if row.get("failed"):
+            lines.append(f"| {row['work']} | {row['length']} | {row['program']} | failed | | | | {document['date']} |")
+            continue
+        rate = f"{row['gflops']:.1f} GFLOP/s" if "gflops" in row else f"{row['tokens_per_s']:.1f} tokens/s" if "tokens_per_s" in row else ""
+        value = "" if row["ratio"] is None else f"{row['ratio']:.2f}"
+        lines.append(
+            f"| {row['work']} | {row['length']} | {row['program']} | {row['median_ms']:.1f} | {value} "
+            f"| {row['peak_rss_mb']:.0f} | {rate} | {document['date']} |"
+        )
+    return "\n".join(lines)
+
+
+def update(document):
+    """Writes both tables."""
+    text = DOCS.read_text(encoding="utf-8")
+    for mark, table in (("goals", goals_table), ("peers", peers_table)):
+        pattern = re.compile(rf"(<!-- {mark} -->\n)(.*?)(\n<!-- /{mark} -->)", re.DOTALL)
+        if not pattern.search(text):
+            sys.exit(f"error: {DOCS} has no '<!-- {mark} -->' … '<!-- /{mark} -->'")
+        text = pattern.sub(lambda found: found[1] + table(document, found[2].strip()) + found[3], text)
+    DOCS.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    update(json.loads(pathlib.Path(sys.argv[1]).read_text(encoding="utf-8")))
