@@ -2,7 +2,7 @@
 
 use criterion::Throughput;
 use criterion::measurement::{Measurement, ValueFormatter};
-use retrograd_bench::BenchError;
+use retrograd_bench::{BenchError, ns_of_runs};
 use retrograd_gpu::{Gpu, GpuOptions, Pass};
 use std::time::Instant;
 
@@ -29,15 +29,7 @@ impl DeviceTime {
     // Each bench compiles this module for itself and uses a part of it.
     #[allow(dead_code)]
     pub fn of_pass(gpu: &Gpu, pass: &Pass, runs: u64) -> Result<f64, BenchError> {
-        let mut ns = 0.0;
-        for _ in 0..runs {
-            let start = Instant::now();
-            ns += match gpu.run_timed(pass)? {
-                Some(times) => times.iter().map(|time| time.duration_ns).sum(),
-                None => start.elapsed().as_nanos() as f64,
-            };
-        }
-        Ok(ns)
+        ns_of_runs(gpu, pass, runs)
     }
 }
 

@@ -30,8 +30,15 @@ fn document(what: &str, flags: &[&str]) -> Value {
 fn kernels_are_checked_and_every_one_has_a_row() {
     let all = document("kernels", &["--quick", "--length", "9"]);
     let rows = all["rows"].as_array().unwrap();
-    for kernel in ["layer_norm_backward", "reversed_attention", "cross_entropy", "attention_decode", "adamw"]
-    {
+    for kernel in [
+        "layer_norm_backward",
+        "reversed_attention",
+        "cross_entropy",
+        "attention_decode",
+        "adamw",
+        "vocabulary_summary",
+        "pack",
+    ] {
         assert!(rows.iter().any(|row| row["name"] == kernel), "no {kernel}");
     }
     for row in rows {

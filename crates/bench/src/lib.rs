@@ -26,7 +26,7 @@ pub mod trace;
 pub mod train;
 pub mod tune;
 
-pub use clock::{Effort, Timer};
+pub use clock::{Effort, Timer, ns_of_runs};
 pub use error::BenchError;
 pub use memory::{peak_rss_mb, reset_peak_rss};
 pub use model::ModelSource;

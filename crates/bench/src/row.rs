@@ -40,6 +40,12 @@ impl Document {
         let adapter = gpu.adapter();
         let timestamps = gpu.capabilities().timestamps;
         let mut notes = Vec::new();
+        if timestamps && adapter.is_software() {
+            notes.push(
+                "a software adapter: times are the host's; those by kernel have a submission each in them"
+                    .to_owned(),
+            );
+        }
         if !timestamps {
             notes.push(
                 "the adapter has no timestamps: times are the host's, with the submission in them".to_owned(),

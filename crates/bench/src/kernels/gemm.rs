@@ -6,7 +6,7 @@ use super::{At, Case, Prepared};
 use crate::BenchError;
 use crate::flops::product;
 use retrograd_gpu::ops::{Causal, Form, Gemm, Matrix, gemm};
-use retrograd_gpu::{Gpu, Recorder, Tensor};
+use retrograd_gpu::{Dtype, Gpu, Recorder, Tensor};
 
 /// Rows of the vocabulary that one product multiplies: a binding's worth of GPT-2's embedding is more.
 const VOCABULARY_ROWS: usize = 16_384;
@@ -63,13 +63,19 @@ fn linear(
     let a_host = values(m * k, 0);
     let mut b_host = values(n * k, 31);
     let a = gpu.upload(a_dims, &a_host)?;
-    let b: Tensor = if f16 {
+    // B is a weight, which lies where products read it fastest; in a weight gradient it is a δ.
+    let dtype = if f16 { Dtype::F16 } else { Dtype::F32 };
+    let b: Tensor = match form {
+        Form::TN => gpu.allocate(b_dims.into(), dtype)?,
+        Form::NN | Form::NT => gpu.allocate_operand(b_dims, dtype)?,
+    };
+    if f16 {
         let bits: Vec<u16> = b_host.iter().map(|&v| half::f16::from_f32(v).to_bits()).collect();
         b_host = bits.iter().map(|&v| half::f16::from_bits(v).to_f32()).collect();
-        gpu.upload_f16(b_dims, &bits)?
+        gpu.write_f16(&b, &bits)?;
     } else {
-        gpu.upload(b_dims, &b_host)?
-    };
+        gpu.write(&b, &b_host)?;
+    }
     let c = gpu.tensor([m, n])?;
     let mut recorder = Recorder::new(gpu);
     gemm(

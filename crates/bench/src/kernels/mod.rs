@@ -8,6 +8,7 @@ mod gemm;
 mod loss;
 mod norm;
 mod optimizer;
+mod pack;
 mod values;
 
 pub use copy::copy_bandwidth;
@@ -98,6 +99,7 @@ pub fn cases(model: NamedShape, length: usize) -> Vec<Case> {
     cases.extend(embedding::cases(&at));
     cases.extend(loss::cases(&at));
     cases.extend(optimizer::cases(&at));
+    cases.extend(pack::cases(&at));
     cases
 }
 

@@ -15,7 +15,7 @@ pub(crate) struct MeasureArgs {
     /// Compile the kernels with the driver-side checks
     #[arg(long)]
     pub(crate) checked: bool,
-    /// Use this GEMM variant: portable, subgroup or workgroup [default: the adapter's best]
+    /// Use this GEMM variant: portable, subgroup, workgroup or image [default: the adapter's best]
     #[arg(long, value_name = "NAME", value_parser = GemmVariant::from_str)]
     pub(crate) gemm: Option<GemmVariant>,
     /// Print one JSON document

@@ -156,7 +156,7 @@ fn tunings(document: &Document) -> Table {
 
 /// Time by kernel, those of one name and form together.
 fn breakdown(page: &mut Page, row: &Row, sums: &[KernelSum]) {
-    page.heading(&format!("T = {}", row.length), "time by kernel, each dispatch by the device's clock");
+    page.heading(&format!("T = {}", row.length), "time by kernel, each dispatch timed by itself");
     let mut merged: Vec<(String, f64, usize, f64)> = Vec::new();
     for sum in sums {
         let name = short_name(&sum.kernel);
