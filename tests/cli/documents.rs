@@ -175,7 +175,9 @@ fn a_reader_that_leaves_early_is_no_error() {
 
 #[test]
 fn help_and_version() {
-    for command in ["trace", "attention", "lens", "generate", "train", "tokenizer", "bench", "doctor"] {
+    for command in
+        ["trace", "attention", "lens", "generate", "train", "tokenizer", "verify", "bench", "doctor"]
+    {
         let help = retrograd(&[command, "--help"]).succeeds();
         assert!(help.contains("Usage: retrograd"), "{help}");
     }

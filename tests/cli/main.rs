@@ -9,3 +9,4 @@ mod harness;
 mod lens;
 mod model_dir;
 mod training;
+mod verify;

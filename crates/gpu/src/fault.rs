@@ -11,6 +11,8 @@ pub enum Fault {
     Text {
         /// The beginning of a kernel's name.
         kernel: &'static str,
+        /// A template variable and its value: only kernels that have it so. All without one.
+        only: Option<(&'static str, u32)>,
         /// What is replaced, wherever it stands; a kernel without it does not compile.
         from: &'static str,
         /// What stands there instead. It must use the bindings that `from` uses: the layout follows from them.
@@ -46,8 +48,9 @@ pub(crate) fn source(faults: &[Fault], kernel: &Kernel) -> Result<String, String
     }
     let mut source = kernel.source()?;
     for fault in faults {
-        if let Fault::Text { kernel: prefix, from, to } = fault
+        if let Fault::Text { kernel: prefix, only, from, to } = fault
             && name.starts_with(prefix)
+            && only.is_none_or(|only| kernel.options.contains(&only))
         {
             if !source.contains(from) {
                 return Err(format!("the fault to be planted is not in its text: {from}"));

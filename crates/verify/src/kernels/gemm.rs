@@ -31,8 +31,10 @@ const USUAL: [Shape; 8] = [
 ];
 
 /// Thinner than a vector, one column, those of a GPT-2, a whole vocabulary.
-const FULL: [Shape; 17] = [
+const FULL: [Shape; 19] = [
     (1, 97, 128),
+    (1, 128, 97),
+    (129, 36, 1000),
     (1, 3, 4),
     (4, 4, 4),
     (2, 257, 4),

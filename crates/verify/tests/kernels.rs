@@ -1,0 +1,60 @@
+//! Every case of every kernel, with the driver's checks on: what `retrograd verify --full` runs.
+
+use retrograd_gpu::GpuOptions;
+use retrograd_verify::{Devices, Options, Products, Report, Scope, kernels, run};
+use std::path::Path;
+
+/// Runs the kernels that match, in full.
+fn kernels(pattern: &str, products: Products) -> Report {
+    let options = Options {
+        devices: Devices::new(GpuOptions::default()),
+        kernels: Some(pattern.to_owned()),
+        products,
+        scope: Scope::Full,
+        ..Options::default()
+    };
+    let report = run(&options, &mut |_| ()).unwrap();
+    assert!(report.passed(), "{:#?}", report.at_fault());
+    report
+}
+
+#[test]
+fn norms_and_embeddings() {
+    kernels("layer_norm*,*embedding*", Products::Chosen);
+}
+
+#[test]
+fn attention_maps_and_the_step_over_a_cache() {
+    kernels("causal_softmax,reversed_attention,attention_decode,add_scaled,zero_columns", Products::Chosen);
+}
+
+#[test]
+fn losses_sums_and_the_optimizer() {
+    kernels("cross_entropy,vocabulary_summary,weighted_sum,column_sum,global_norm,adamw", Products::Chosen);
+}
+
+#[test]
+fn whole_attention_layers_by_every_product() {
+    let report = kernels("attention", Products::All);
+    assert!(report.checks.len() + report.skipped.len() >= 3, "{report:?}");
+}
+
+/// An operation that nobody verifies is found here.
+#[test]
+fn every_operation_has_its_cases() {
+    let ops = Path::new(env!("CARGO_MANIFEST_DIR")).join("../gpu/src/ops");
+    // Not operations: shared checks, layouts, and moves that the products' cases go through.
+    let others = ["mod", "expect", "row_layout", "pack"];
+    for entry in std::fs::read_dir(ops).unwrap() {
+        let name = entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned();
+        let verified = others.contains(&name.as_str()) || kernels::kernel_names().contains(&name.as_str());
+        assert!(verified, "crates/gpu/src/ops/{name}.rs has no cases in crates/verify/src/kernels");
+    }
+}
+
+#[test]
+fn a_name_that_no_kernel_has() {
+    let options = Options { kernels: Some("gemm,soft max".to_owned()), ..Options::default() };
+    let error = run(&options, &mut |_| ()).unwrap_err().to_string();
+    assert!(error.contains("'soft max'") && error.contains("causal_softmax"), "{error}");
+}
