@@ -101,8 +101,9 @@ fn load_a(base: u32, k: u32, row: u32) -> vec4<f32> {
 // A[row][k .. k + 4], 0 from k = K on; rows past the end repeat the last, and are never stored.
 fn load_a(base: u32, row: u32, k: u32) -> vec4<f32> {
 {% if a_image %}
-    let quad = params.lda + (k >> 2u);
-    return texel_a(quad, base + min(row, params.m - 1u));
+    let quad = params.lda + ({% if unroll > 1 %}min(k, params.k - 1u){% else %}k{% endif %} >> 2u);
+    let v = texel_a(quad, base + min(row, params.m - 1u));
+    return {% if unroll > 1 %}select(vec4<f32>(0.0), v, k < params.k){% else %}v{% endif %};
 {% else %}
     let start = base + min(row, params.m - 1u) * params.lda;
 {% endif %}
@@ -142,7 +143,7 @@ fn quad_b(at: u32) -> vec4<f32> {
 // B[column][k .. k + 4]; past the end in either direction the last element repeats (A is 0 there).
 fn load_b(base: u32, column: u32, k: u32) -> vec4<f32> {
 {% if b_image %}
-    let quad = params.ldb + (k >> 2u);
+    let quad = params.ldb + ({% if unroll > 1 %}min(k, params.k - 1u){% else %}k{% endif %} >> 2u);
     return texel_b(quad, base + min(column, params.n - 1u));
 {% else %}
     let start = base + min(column, params.n - 1u) * params.ldb;

@@ -41,7 +41,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
     var c{{ i }}_{{ j }} = {{ zero }};
 {% endfor %}
 {% endfor %}
-    for (var k = k_begin; k < k_end; k += 4u) {
+{# Drivers that compile for masked lanes blend every accumulator once per iteration: more work in one costs less. #}
+    for (var k_step = k_begin; k_step < k_end; k_step += {{ 4 * unroll }}u) {
+{% for u in range(unroll) %}
+    {
+        let k = k_step + {{ 4 * u }}u;
 {% if form == 2 %}
 {# A quad holds 4 rows at one k. A subgroup wider than the tile's quads loads those of `together` values of k at once. #}
 {% if subgroup %}
@@ -99,6 +103,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
         c{{ i }}_{{ q }} += {{ a[0] }} * b0_{{ q }}; c{{ i }}_{{ q }} += {{ a[1] }} * b1_{{ q }}; c{{ i }}_{{ q }} += {{ a[2] }} * b2_{{ q }}; c{{ i }}_{{ q }} += {{ a[3] }} * b3_{{ q }};
 {% endfor %}
 {% endif %}
+{% endfor %}
+    }
 {% endfor %}
     }
 
