@@ -62,6 +62,25 @@ fn ranked_heads() {
 }
 
 #[test]
+fn norms_without_maps_rank_the_heads_as_the_maps_do() {
+    for adapter in [&[][..], &["--adapter", "reference"]] {
+        let flags = [&["--target-id", "7", "--json"][..], adapter].concat();
+        let ranked = with_model("attention", &flags).json();
+        let norms = with_model("attention", &[&flags[..], &["--norms"]].concat()).json();
+        let both = ranked["heads"].as_array().unwrap().iter().zip(norms["heads"].as_array().unwrap());
+        for (mapped, alone) in both {
+            assert_eq!((&mapped["layer"], &mapped["head"]), (&alone["layer"], &alone["head"]));
+            for norm in ["pattern_norm", "reversed_norm"] {
+                let (mapped, alone) = (mapped[norm].as_f64().unwrap(), alone[norm].as_f64().unwrap());
+                assert!((mapped - alone).abs() <= 1e-6 * mapped, "{norm}: {mapped} {alone}");
+            }
+        }
+    }
+    let page = with_model("attention", &["--target-id", "7", "--norms", "--layers", "0"]).succeeds();
+    assert!(page.contains("the loss"), "pairs of the layer whose maps were kept:\n{page}");
+}
+
+#[test]
 fn pages_without_a_terminal_have_no_escape_codes() {
     for page in [
         with_model("trace", &["--target-id", "7", "--adapter", "reference"]),

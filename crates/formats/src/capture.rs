@@ -19,6 +19,7 @@ pub struct Capture {
     /// First and last of each range; `None` keeps every layer.
     layers: Option<Vec<(usize, usize)>>,
     names: Names,
+    head_norms: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -31,7 +32,7 @@ enum Names {
 impl Capture {
     /// Every tensor.
     pub fn all() -> Self {
-        Capture { layers: None, names: Names::All }
+        Capture { layers: None, names: Names::All, head_norms: false }
     }
 
     /// Tokens and loss only.
@@ -41,7 +42,7 @@ impl Capture {
 
     /// These tensors, and tokens and loss.
     pub fn only(sites: impl IntoIterator<Item = Site>) -> Self {
-        Capture { layers: None, names: Names::Only(sites.into_iter().collect()) }
+        Capture { layers: None, names: Names::Only(sites.into_iter().collect()), head_norms: false }
     }
 
     /// Keeps the tensors of these blocks only, given as `0,3-5`; sites outside the blocks are not affected.
@@ -73,6 +74,18 @@ impl Capture {
         }
         self.names = Names::Globs(patterns);
         Ok(self)
+    }
+
+    /// Keeps ‖A‖ and ‖R‖ of every head of every layer, whether or not the maps themselves are kept: two numbers a
+    /// head instead of two T×T maps, which is what a long context leaves room for.
+    pub fn head_norms(mut self) -> Self {
+        self.head_norms = true;
+        self
+    }
+
+    /// Whether the norms of every head's maps are kept.
+    pub fn keeps_head_norms(&self) -> bool {
+        self.head_norms
     }
 
     /// Whether this tensor is kept.

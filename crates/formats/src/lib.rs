@@ -37,7 +37,7 @@ pub use intervention::{AttentionPatch, Interventions, PatchMap};
 pub use objective::{Objective, ResolvedObjective};
 pub use projection::{Project, Projection, ProjectionRequest, TokenStanding};
 pub use reference_file::{ReferenceFile, ReferenceName, ReferenceTensor};
-pub use request::{TraceMeta, TraceRead, TraceRequest};
+pub use request::{HeadNorms, TraceMeta, TraceRead, TraceRequest};
 pub use site::{BlockSite, LinearKind, LinearLayer, Site};
 pub use text_objective::TextObjective;
 pub use tokenizer::{BpeOptions, StreamDecoder, Tokenizer, train_bpe};

@@ -83,6 +83,15 @@ pub struct TraceMeta {
     pub config: Config,
 }
 
+/// Frobenius norms of the attention maps of every head, by layer and head.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HeadNorms {
+    /// ‖A‖, `[n_layer][n_head]`.
+    pub pattern: Vec<Vec<f64>>,
+    /// ‖R‖, `[n_layer][n_head]`.
+    pub reversed: Vec<Vec<f64>>,
+}
+
 /// A finished trace: on the device, from the oracle, or read from a file.
 pub trait TraceRead {
     /// Where it came from.
@@ -99,6 +108,12 @@ pub trait TraceRead {
     fn read(&self, site: Site) -> Result<HostTensor, RequestError> {
         let mut tensors = self.read_all(&[site])?;
         tensors.pop().ok_or_else(|| RequestError::invalid(site.to_string(), "was not returned by the trace"))
+    }
+
+    /// The norms of every head's maps, where they were captured by themselves
+    /// ([`Capture::head_norms`](crate::Capture::head_norms)).
+    fn head_norms(&self) -> Result<Option<HeadNorms>, RequestError> {
+        Ok(None)
     }
 
     /// The loss.

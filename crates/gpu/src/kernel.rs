@@ -35,6 +35,7 @@ shaders!(
     "layer_norm",
     "layer_norm_backward",
     "layer_norm_grad",
+    "map_norms",
     "pack",
     "position_embedding_backward",
     "row_reduce",

@@ -4,7 +4,9 @@
 //! scores key j higher. It is the raw gradient: where it is positive, more attention raises the loss.
 
 use crate::{TokenText, token_texts};
-use retrograd_formats::{BlockSite, Head, HostTensor, Layer, RequestError, Site, Tokenizer, TraceRead};
+use retrograd_formats::{
+    BlockSite, Head, HeadNorms, HostTensor, Layer, RequestError, Site, Tokenizer, TraceRead,
+};
 use serde::Serialize;
 
 /// The sizes of a head's maps.
@@ -39,11 +41,39 @@ pub struct Pair {
     pub value: f32,
 }
 
-/// Every head whose Reversed Attention was captured, by descending ‖R‖; equal ones in the order of the model.
+/// Every head whose Reversed Attention, or its norm, was captured, by descending ‖R‖; equal ones in the order of the
+/// model.
 ///
 /// # Errors
-/// When the trace holds no `attn.reversed`.
+/// When the trace holds neither `attn.reversed` nor the norms of every head's maps.
 pub fn rank_heads(trace: &dyn TraceRead) -> Result<Vec<HeadScore>, RequestError> {
+    let mut scores = match trace.head_norms()? {
+        Some(norms) => scores_of(&norms),
+        None => scores_from_maps(trace)?,
+    };
+    if scores.is_empty() {
+        return Err(RequestError::invalid(
+            "attn.reversed",
+            "is not in this trace: trace again with --sites and --layers that keep it",
+        ));
+    }
+    // Stable: equal norms stay in the order of the model.
+    scores.sort_by(|a, b| b.reversed_norm.total_cmp(&a.reversed_norm));
+    Ok(scores)
+}
+
+fn scores_of(norms: &HeadNorms) -> Vec<HeadScore> {
+    let layers = norms.reversed.iter().zip(&norms.pattern).enumerate();
+    layers
+        .flat_map(|(layer, (reversed, pattern))| {
+            reversed.iter().zip(pattern).enumerate().map(move |(head, (&reversed_norm, &pattern))| {
+                HeadScore { layer, head, pattern_norm: Some(pattern), reversed_norm }
+            })
+        })
+        .collect()
+}
+
+fn scores_from_maps(trace: &dyn TraceRead) -> Result<Vec<HeadScore>, RequestError> {
     let sites = trace.sites();
     let mut scores = Vec::new();
     for layer in 0..trace.meta().config.n_layer {
@@ -65,14 +95,6 @@ pub fn rank_heads(trace: &dyn TraceRead) -> Result<Vec<HeadScore>, RequestError>
             reversed_norm,
         }));
     }
-    if scores.is_empty() {
-        return Err(RequestError::invalid(
-            "attn.reversed",
-            "is not in this trace: trace again with --sites and --layers that keep it",
-        ));
-    }
-    // Stable: equal norms stay in the order of the model.
-    scores.sort_by(|a, b| b.reversed_norm.total_cmp(&a.reversed_norm));
     Ok(scores)
 }
 
@@ -173,6 +195,20 @@ mod tests {
         assert!(pairs.is_sorted_by(|a, b| a.value.abs() >= b.value.abs()));
         assert!(pairs.iter().all(|pair| pair.key <= pair.query));
         assert!(strongest_pairs(&trace, Head { layer: 0, head: 99 }, 1).is_err());
+    }
+
+    #[test]
+    fn norms_alone_rank_the_heads_as_their_maps_do() {
+        let model = model();
+        let full = rank_heads(&model.trace(&request()).unwrap()).unwrap();
+        let norms = model.trace(&request().capture(Capture::none().head_norms())).unwrap();
+        let ranked = rank_heads(&norms).unwrap();
+        assert_eq!(ranked.len(), full.len());
+        for (alone, mapped) in ranked.iter().zip(&full) {
+            assert_eq!(alone.id(), mapped.id());
+            assert!((alone.reversed_norm / mapped.reversed_norm - 1.0).abs() < 1e-6);
+        }
+        assert!(strongest_pairs(&norms, ranked[0].id(), 1).is_err());
     }
 
     #[test]

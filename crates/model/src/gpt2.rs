@@ -35,6 +35,7 @@ pub(crate) struct ProgramKey {
     form: Form,
     /// Sites that are kept; `None` for a forward pass alone.
     kept: Option<Vec<retrograd_formats::Site>>,
+    head_norms: bool,
 }
 
 /// Programs at rest that are kept for reuse; each holds its activations.
@@ -179,7 +180,7 @@ impl Gpt2 {
             positions: objective.count,
         };
         let kept = kept_sites(&request.capture, self.config());
-        let key = ProgramKey { form, kept: Some(kept) };
+        let key = ProgramKey { form, kept: Some(kept), head_norms: request.capture.keeps_head_norms() };
         let reusable = request.interventions.is_empty();
         let cached = if reusable { self.checkout(&key) } else { None };
         let program = match cached {
@@ -198,7 +199,7 @@ impl Gpt2 {
         let program = self.prefill(ids, interventions)?;
         let logits = self.read_logits(&program)?;
         if interventions.is_empty() {
-            self.checkin(ProgramKey { form: program.form, kept: None }, program);
+            self.checkin(ProgramKey { form: program.form, kept: None, head_norms: false }, program);
         }
         Ok(logits)
     }
@@ -219,8 +220,11 @@ impl Gpt2 {
             first_position: ids.len() - 1,
             positions: 1,
         };
-        let cached =
-            if interventions.is_empty() { self.checkout(&ProgramKey { form, kept: None }) } else { None };
+        let cached = if interventions.is_empty() {
+            self.checkout(&ProgramKey { form, kept: None, head_norms: false })
+        } else {
+            None
+        };
         let program = match cached {
             Some(program) => program,
             None => self.build(form, &Purpose::Forward, interventions)?,

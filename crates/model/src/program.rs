@@ -46,6 +46,8 @@ pub(crate) struct Program {
     pub(crate) head: Head,
     pub(crate) activations: Vec<Activations>,
     sites: HashMap<Site, Source>,
+    /// ‖A‖ of every head of every layer, then ‖R‖ of every head: (2, L, H).
+    pub(crate) head_norms: Option<Tensor>,
     weight_gradients: Option<Box<Parameters>>,
     pass: Pass,
 }
@@ -120,6 +122,7 @@ impl Program {
         let last = &activations[activations.len() - 1].resid_post;
         head.forward(&mut recorder, &parameters.ln_f, parameters.head(), dims.epsilon, last)?;
 
+        let head_norms = memory.head_norms()?;
         let mut sorted = None;
         if backward {
             let scratch = memory.scratch()?;
@@ -133,6 +136,15 @@ impl Program {
                 let recompute_pattern = recompute && !memory.keeps(layer, BlockSite::Pattern);
                 let rows = Rows { first, recompute_pattern };
                 block::backward(&mut recorder, &dims, block, a, d, &scratch, rows)?;
+                if let Some((norms, row_sums)) = &head_norms {
+                    for (kind, maps) in [(0, &a.pattern), (1, &d.reversed)] {
+                        let out_index = (kind * config.n_layer + layer) * dims.heads;
+                        ops::map_norms(
+                            &mut recorder,
+                            ops::MapNorms { maps, row_sums, out: norms, out_index },
+                        )?;
+                    }
+                }
                 if let Purpose::WeightGradients(gradients) = purpose {
                     block::weight_gradients(&mut recorder, &gradients.blocks[layer], a, d)?;
                 }
@@ -152,7 +164,19 @@ impl Program {
             _ => None,
         };
         let pass = recorder.finish()?;
-        Ok(Program { form, tokens, start, sorted, head, activations, sites, weight_gradients, pass })
+        let head_norms = head_norms.map(|(norms, _)| norms);
+        Ok(Program {
+            form,
+            tokens,
+            start,
+            sorted,
+            head,
+            activations,
+            sites,
+            head_norms,
+            weight_gradients,
+            pass,
+        })
     }
 
     /// Writes the tokens of every sequence, one after the other.
@@ -306,6 +330,15 @@ impl<'a> Memory<'a> {
     /// Whether somebody asked for a site of a block.
     fn keeps(&self, layer: usize, site: BlockSite) -> bool {
         self.capture.is_some_and(|capture| capture.keeps(Site::Block(Layer(layer), site)))
+    }
+
+    /// Where the norms of every head's maps go, and scratch for them; `None` where nobody asked.
+    fn head_norms(&self) -> Result<Option<(Tensor, Tensor)>, ModelError> {
+        if !self.capture.is_some_and(Capture::keeps_head_norms) {
+            return Ok(None);
+        }
+        let Dims { context, heads, .. } = self.dims;
+        Ok(Some((self.own([2, self.layers, heads])?, self.own([heads, context])?)))
     }
 
     fn keeps_norm(&self, weight: Site, bias: Site) -> bool {

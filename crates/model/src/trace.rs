@@ -3,7 +3,9 @@
 use crate::ModelError;
 use crate::gpt2::{Gpt2, ProgramKey};
 use crate::program::{Program, Source};
-use retrograd_formats::{HostTensor, RequestError, ResolvedObjective, Site, TokenId, TraceMeta, TraceRead};
+use retrograd_formats::{
+    HeadNorms, HostTensor, RequestError, ResolvedObjective, Site, TokenId, TraceMeta, TraceRead,
+};
 use retrograd_gpu::{HostData, Tensor};
 
 /// One forward and one backward pass. Its tensors lie on the device until
@@ -80,6 +82,20 @@ impl TraceRead for Trace {
 
     fn sites(&self) -> Vec<Site> {
         self.sites.clone()
+    }
+
+    fn head_norms(&self) -> Result<Option<HeadNorms>, RequestError> {
+        let Some(norms) = self.program.as_ref().and_then(|program| program.head_norms.as_ref()) else {
+            return Ok(None);
+        };
+        let read = self.model.gpu().read(norms);
+        let read = read.map_err(|error| RequestError::invalid("reading the norms", error.to_string()))?;
+        let by_layer: Vec<Vec<f64>> = read
+            .chunks_exact(self.meta.config.n_head)
+            .map(|heads| heads.iter().map(|norm| f64::from(*norm)).collect())
+            .collect();
+        let (pattern, reversed) = by_layer.split_at(self.meta.config.n_layer);
+        Ok(Some(HeadNorms { pattern: pattern.to_vec(), reversed: reversed.to_vec() }))
     }
 
     fn read_all(&self, sites: &[Site]) -> Result<Vec<HostTensor>, RequestError> {

@@ -1,7 +1,9 @@
 //! A finished trace: the tensors of a pass under their names.
 
 use crate::model::Pass;
-use retrograd_formats::{BlockSite, Capture, HostTensor, Layer, RequestError, Site, TraceMeta, TraceRead};
+use retrograd_formats::{
+    BlockSite, Capture, HeadNorms, HostTensor, Layer, RequestError, Site, TraceMeta, TraceRead,
+};
 use std::collections::BTreeMap;
 
 /// A trace in f64. [`TraceRead`] gives the same tensors rounded to f32.
@@ -9,6 +11,7 @@ use std::collections::BTreeMap;
 pub struct ReferenceTrace {
     meta: TraceMeta,
     tensors: BTreeMap<Site, Vec<f64>>,
+    head_norms: Option<HeadNorms>,
 }
 
 impl ReferenceTrace {
@@ -16,7 +19,8 @@ impl ReferenceTrace {
     pub(crate) fn new(meta: TraceMeta, pass: Pass, capture: &Capture) -> Self {
         let sites = Site::all(meta.config.n_layer).into_iter().filter(|site| capture.keeps(*site));
         let tensors = sites.map(|site| (site, tensor(site, &meta, &pass))).collect();
-        ReferenceTrace { meta, tensors }
+        let head_norms = capture.keeps_head_norms().then(|| head_norms(&meta, &pass));
+        ReferenceTrace { meta, tensors, head_norms }
     }
 
     /// The values of a captured site, row-major, with the shape of [`Site::shape`]; token ids are
@@ -30,6 +34,20 @@ impl ReferenceTrace {
         self.meta.prompt = Some(prompt.into());
         self
     }
+}
+
+/// ‖A‖ and ‖R‖ of every head.
+fn head_norms(meta: &TraceMeta, pass: &Pass) -> HeadNorms {
+    let norms = |site| {
+        (0..meta.config.n_layer)
+            .map(|layer| {
+                let maps = block_tensor(site, layer, pass);
+                let map = maps.len() / meta.config.n_head;
+                maps.chunks_exact(map).map(|map| map.iter().map(|x| x * x).sum::<f64>().sqrt()).collect()
+            })
+            .collect()
+    };
+    HeadNorms { pattern: norms(BlockSite::Pattern), reversed: norms(BlockSite::Reversed) }
 }
 
 /// Where each site is found in a pass.
@@ -83,6 +101,10 @@ impl TraceRead for ReferenceTrace {
     fn sites(&self) -> Vec<Site> {
         let all = Site::all(self.meta.config.n_layer);
         all.into_iter().filter(|site| self.tensors.contains_key(site)).collect()
+    }
+
+    fn head_norms(&self) -> Result<Option<HeadNorms>, RequestError> {
+        Ok(self.head_norms.clone())
     }
 
     fn read_all(&self, sites: &[Site]) -> Result<Vec<HostTensor>, RequestError> {

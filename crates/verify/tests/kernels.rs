@@ -30,7 +30,10 @@ fn attention_maps_and_the_step_over_a_cache() {
 
 #[test]
 fn losses_sums_and_the_optimizer() {
-    kernels("cross_entropy,vocabulary_summary,weighted_sum,column_sum,global_norm,adamw", Products::Chosen);
+    kernels(
+        "cross_entropy,vocabulary_summary,weighted_sum,column_sum,map_norms,global_norm,adamw",
+        Products::Chosen,
+    );
 }
 
 #[test]

@@ -17,6 +17,10 @@ pub(crate) struct AttentionCommand {
     /// Only the strongest heads [default: all in JSON, 20 in text]
     #[arg(long, value_name = "N")]
     top: Option<usize>,
+    /// Keep no maps but those of --layers: the norms of every head's maps are computed on the device, so that memory does
+    /// not grow with heads times tokens squared. For long prompts and large models
+    #[arg(long)]
+    norms: bool,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -28,7 +32,14 @@ const ROWS: usize = 20;
 impl AttentionCommand {
     pub(crate) fn run(self) -> Result<(), CliError> {
         let files = ModelFiles::open(&self.trace.model)?;
-        let traced = self.trace.run(&files, Some(maps))?;
+        let traced = if self.norms {
+            let kept = if self.trace.capture.layers.is_some() { Some(maps) } else { None };
+            let sites = kept.map_or_else(Vec::new, |maps| maps(files.config.n_layer));
+            let capture = self.trace.capture.capture(Some(sites))?.head_norms();
+            self.trace.run_keeping(&files, capture)?
+        } else {
+            self.trace.run(&files, Some(maps))?
+        };
         let mut ranked = attention_report(traced.trace.as_ref(), files.tokenizer.as_ref())?;
         if self.json {
             ranked.heads.truncate(self.top.unwrap_or(usize::MAX));

@@ -6,8 +6,8 @@ use super::page::{Page, paint};
 use super::style::{BAR, BOLD, DIM};
 use super::trace::{token_label, tokens};
 use crate::error::CliError;
-use retrograd::TraceRead;
 use retrograd::lens::{AttentionReport, strongest_pairs};
+use retrograd::{BlockSite, Layer, Site, TraceRead};
 
 /// A table of the `top` strongest heads with the strongest pair of each.
 pub(crate) fn attention(
@@ -26,8 +26,12 @@ pub(crate) fn attention(
             "", "head", "‖R‖", "", "‖A‖"
         ),
     ));
+    let sites = trace.sites();
     for (rank, score) in report.heads.iter().take(top).enumerate() {
-        let pair = strongest_pairs(trace, score.id(), 1)?.first().map(|pair| {
+        // Of heads whose norms alone were kept there is no pair to show.
+        let map = Site::Block(Layer(score.layer), BlockSite::Reversed);
+        let pairs = if sites.contains(&map) { strongest_pairs(trace, score.id(), 1)? } else { Vec::new() };
+        let pair = pairs.first().map(|pair| {
             let label =
                 |at: usize| report.tokens.get(at).map(|token| token_label(token, at)).unwrap_or_default();
             let sign = if pair.value > 0.0 { "raises" } else { "lowers" };

@@ -30,7 +30,7 @@ use retrograd_model::ModelError;
 type Family = (&'static str, fn(&mut Bench) -> Result<(), GpuError>);
 
 /// What does not depend on how products are computed.
-const FAMILIES: [Family; 17] = [
+const FAMILIES: [Family; 18] = [
     ("embedding", embedding::lookups),
     ("embedding_backward", embedding::token_gradients),
     ("position_embedding_backward", embedding::position_gradients),
@@ -46,6 +46,7 @@ const FAMILIES: [Family; 17] = [
     ("weighted_sum", sums::weighted_sum),
     ("vocabulary_summary", vocabulary_summary::vocabulary_summary),
     ("column_sum", sums::column_sum),
+    ("map_norms", sums::map_norms),
     ("global_norm", optimizer::global_norm),
     ("adamw", optimizer::adamw),
 ];

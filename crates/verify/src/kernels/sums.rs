@@ -4,7 +4,7 @@ use super::bench::Bench;
 use crate::random::{Random, wide};
 use crate::rounding::Rounding;
 use retrograd_gpu::GpuError;
-use retrograd_gpu::ops::{self, ColumnSum, WeightedSum};
+use retrograd_gpu::ops::{self, ColumnSum, MapNorms, WeightedSum};
 use retrograd_reference::ops as reference;
 
 pub(super) fn weighted_sum(bench: &mut Bench) -> Result<(), GpuError> {
@@ -51,6 +51,28 @@ pub(super) fn column_sum(bench: &mut Bench) -> Result<(), GpuError> {
         let rounding = Rounding::sum(rows).of_at_least((rows as f64 / 3.0).sqrt());
         let case = format!("columns {first} to {} of {rows}×{width}", first + columns - 1);
         bench.compare(case, &out, &wanted[first..first + columns], rounding)?;
+    }
+    Ok(())
+}
+
+pub(super) fn map_norms(bench: &mut Bench) -> Result<(), GpuError> {
+    for (maps, rows, columns) in [(1, 1, 1), (3, 7, 5), (5, 9, 9), (2, 64, 64), (12, 65, 33), (2, 1024, 1024)]
+    {
+        let (x, x_device) = Random::new(columns as u64).tensor(bench.gpu, [maps, rows, columns])?;
+        let row_sums = bench.gpu.tensor([maps, rows])?;
+        let out = bench.gpu.upload([maps + 2], &vec![7.0; maps + 2])?;
+        bench.run(|recorder| {
+            ops::map_norms(
+                recorder,
+                MapNorms { maps: &x_device, row_sums: &row_sums, out: &out, out_index: 1 },
+            )
+        })?;
+        let norm = |map: &[f64]| map.iter().map(|v| v * v).sum::<f64>().sqrt();
+        let norms = wide(&x).chunks_exact(rows * columns).map(norm).collect::<Vec<_>>();
+        let wanted: Vec<f64> = [7.0].into_iter().chain(norms).chain([7.0]).collect();
+        // Positive terms: the partial sums grow with the count; the root halves the error.
+        let case = format!("{maps} maps of {rows}×{columns}");
+        bench.compare(case, &out, &wanted, Rounding::sum(rows + columns))?;
     }
     Ok(())
 }
