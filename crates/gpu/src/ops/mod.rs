@@ -18,6 +18,7 @@ mod layer_norm;
 mod layer_norm_backward;
 mod layer_norm_grad;
 mod map_norms;
+mod matrix;
 mod pack;
 mod reversed_attention;
 mod row_layout;
@@ -35,12 +36,13 @@ pub use embedding::{Embedding, embedding};
 pub use embedding_backward::{
     EmbeddingBackward, PositionEmbeddingBackward, embedding_backward, position_embedding_backward,
 };
-pub use gemm::{Causal, Form, Gemm, GemmVariant, Matrix, gemm};
+pub use gemm::{Causal, Form, Gemm, GemmVariant, gemm};
 pub use global_norm::{GlobalNorm, global_norm};
 pub use layer_norm::{LayerNorm, layer_norm};
 pub use layer_norm_backward::{LayerNormBackward, layer_norm_backward};
 pub use layer_norm_grad::{LayerNormGrad, layer_norm_grad};
 pub use map_norms::{MapNorms, map_norms};
+pub use matrix::Matrix;
 pub use pack::{Pack, Unpack, pack, unpack};
 pub use reversed_attention::{ReversedAttention, reversed_attention};
 pub use vocabulary_summary::{NO_TOKEN, RankedTokens, VocabularySummary, vocabulary_summary};

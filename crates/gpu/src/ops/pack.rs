@@ -21,11 +21,11 @@ pub struct Pack<'a> {
 pub fn pack(recorder: &mut Recorder, op: Pack<'_>) -> Result<(), GpuError> {
     const OP: &str = "pack";
     let Pack { source, image, first_row } = op;
-    let (rows, columns) = (source.row_count(), source.column_count());
+    let (rows, columns) = (source.rows, source.columns);
     if !image.is_image() {
         return Err(GpuError::Layout { op: OP, operand: "image", expected: "an image" });
     }
-    if source.tensor().dtype() != image.dtype() || image.dtype() == Dtype::U32 {
+    if source.tensor.dtype() != image.dtype() || image.dtype() == Dtype::U32 {
         return Err(GpuError::Dtype {
             op: OP,
             operand: "source",
@@ -40,9 +40,9 @@ pub fn pack(recorder: &mut Recorder, op: Pack<'_>) -> Result<(), GpuError> {
             expected: format!("at least {} rows of {columns}", first_row + rows),
         });
     }
-    expect::at_least(OP, "source", source.tensor(), source.end(1, 1))?;
+    expect::at_least(OP, "source", source.tensor, source.end(1, 1))?;
     let bytes = image.dtype().bytes();
-    let (offset, stride) = (source.offset() * bytes, source.row_stride() * bytes);
+    let (offset, stride) = (source.offset * bytes, source.row_stride * bytes);
     let by_rows = image.image_layout() == Some(ImageLayout::Rows);
     // A copy's rows begin at multiples of 256 bytes, and it moves whole texels.
     let aligned = stride.is_multiple_of(wgpu::COPY_BYTES_PER_ROW_ALIGNMENT as usize)
@@ -50,7 +50,7 @@ pub fn pack(recorder: &mut Recorder, op: Pack<'_>) -> Result<(), GpuError> {
         && columns.is_multiple_of(4);
     if by_rows && aligned && first_row == 0 {
         let (stride, rows) = (expect::index(OP, stride)?, expect::index(OP, rows)?);
-        recorder.copy_to_image(source.tensor(), offset as u64, stride, image, rows);
+        recorder.copy_to_image(source.tensor, offset as u64, stride, image, rows);
         return Ok(());
     }
     let f16 = image.dtype() == Dtype::F16;
@@ -61,12 +61,12 @@ pub fn pack(recorder: &mut Recorder, op: Pack<'_>) -> Result<(), GpuError> {
         ("vec", vec.into()),
         ("wide", (vec && recorder.gpu.capabilities().wide_loads).into()),
     ];
-    let params = [rows, columns, source.row_stride(), source.offset(), first_row];
+    let params = [rows, columns, source.row_stride, source.offset, first_row];
     let params = params.map(|value| expect::index(OP, value));
     let params = params.into_iter().collect::<Result<Vec<u32>, GpuError>>()?;
     recorder.dispatch(
         &Kernel::new("pack", options),
-        &[(1, source.tensor()), (2, image)],
+        &[(1, source.tensor), (2, image)],
         &params,
         expect::column_grid(columns.div_ceil(4), rows),
     )
