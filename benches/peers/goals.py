@@ -7,6 +7,7 @@ measured in this run keep their line.
 """
 
 import json
+import os
 import pathlib
 import re
 import sys
@@ -25,12 +26,13 @@ class Measured:
         return self.rows.get((work, length, program))
 
     def against(self, work, length, theirs, ours=OURS):
-        """(our row, their row, ours by theirs), or None."""
+        """(our row, their row, ours by theirs, the same of the fastest runs), or None."""
         a, b = self.row(work, length, ours), self.row(work, length, theirs)
         if not a or not b:
             return None
-        base = b["ratio"] if ours == self.first(work, length) else a["median_ms"] / b["median_ms"]
-        return a, b, base
+        if ours == self.first(work, length):
+            return a, b, b["ratio"], b["min_ratio"]
+        return a, b, a["median_ms"] / b["median_ms"], a["min_ms"] / b["min_ms"]
 
     def first(self, work, length):
         """Whom the ratios of a piece of work compare with."""
@@ -42,8 +44,11 @@ def seconds(ms):
 
 
 def ratio(found, name):
-    a, b, value = found
-    return f"{value:.2f} × ({seconds(a['median_ms'])}; {name} {seconds(b['median_ms'])})"
+    a, b, value, fastest = found
+    return (
+        f"{value:.2f} × ({seconds(a['median_ms'])}; {name} {seconds(b['median_ms'])}); "
+        f"fastest runs {fastest:.2f} × ({seconds(a['min_ms'])}; {seconds(b['min_ms'])})"
+    )
 
 
 def goals(measured):
@@ -99,7 +104,8 @@ def goals(measured):
 def goals_table(document, before):
     """Lines of the table; what was not measured now stays as it was."""
     kept = {line.split(" | ")[0].lstrip("| "): line for line in before.splitlines() if line.startswith("| ")}
-    machine, date = f"{document['machine']}; {document['adapter']}", document["date"]
+    load = f", load {document['load']}" if document["load"] > 1.5 * (os.cpu_count() or 1) else ""
+    machine, date = f"{document['machine']}{load}; {document['adapter']}", document["date"]
     lines = ["| goal | figure | machine | date |", "|---|---|---|---|"]
     for _, goal, figure in goals(Measured(document)):
         new = f"| {goal} | {figure} | {machine} | {date} |"
@@ -109,21 +115,22 @@ def goals_table(document, before):
 
 def peers_table(document, before):
     """Every program's row of the works measured now; other works' rows stay."""
-    lines = ["| work | T | program | ms | ours / theirs | peak MB | rate | date |", "|---|---|---|---|---|---|---|---|"]
+    lines = ["| work | T | program | ms | ours / theirs | fastest | ours / theirs | peak MB | rate | date |"]
+    lines.append("|---|---|---|---|---|---|---|---|---|---|")
     now = {(row["work"], str(row["length"])) for row in document["rows"]}
     for line in before.splitlines()[2:]:
         cells = [cell.strip() for cell in line.strip("|").split("|")]
-        if len(cells) == 8 and (cells[0], cells[1]) not in now:
+        if len(cells) == 10 and (cells[0], cells[1]) not in now:
             lines.append(line)
     for row in document["rows"]:
         if row.get("failed"):
-            lines.append(f"| {row['work']} | {row['length']} | {row['program']} | failed | | | | {document['date']} |")
+            lines.append(f"| {row['work']} | {row['length']} | {row['program']} | failed | | | | | | {document['date']} |")
             continue
         rate = f"{row['gflops']:.1f} GFLOP/s" if "gflops" in row else f"{row['tokens_per_s']:.1f} tokens/s" if "tokens_per_s" in row else ""
-        value = "" if row["ratio"] is None else f"{row['ratio']:.2f}"
+        value, least = ("" if row[name] is None else f"{row[name]:.2f}" for name in ("ratio", "min_ratio"))
         lines.append(
             f"| {row['work']} | {row['length']} | {row['program']} | {row['median_ms']:.1f} | {value} "
-            f"| {row['peak_rss_mb']:.0f} | {rate} | {document['date']} |"
+            f"| {row['min_ms']:.1f} | {least} | {row['peak_rss_mb']:.0f} | {rate} | {document['date']} |"
         )
     return "\n".join(lines)
 
