@@ -250,7 +250,7 @@ def machine():
             model = next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), "")
     except OSError:
         model = platform.processor()
-    return f"{os.cpu_count()} cores, {model or platform.machine()}, {platform.system()}"
+    return f"{os.cpu_count()} cores, {model or platform.machine()}"
 
 
 def table(rows):
@@ -311,7 +311,7 @@ def main():
         "schema": "retrograd-peers/1",
         "date": datetime.date.today().isoformat(),
         "machine": machine(),
-        "adapter": f"{chosen_adapter.get('name')}, {chosen_adapter.get('driver_info')}",
+        "adapter": f"{str(chosen_adapter.get('name')).split(' (')[0]}, {str(chosen_adapter.get('driver_info')).split(' (')[0]}",
         "load": 0.0,
         "rows": [],
     }
