@@ -6,6 +6,7 @@
 //! only some sites captured.
 
 mod compare;
+mod factorization;
 mod gradient;
 mod heads;
 mod probability;
@@ -14,7 +15,7 @@ mod token_text;
 mod vocabulary;
 
 pub use compare::{Deviation, compare, worst};
-pub use gradient::{GradientFactors, gradient};
+pub use gradient::{GradientFactors, GradientSvd, gradient};
 pub use heads::{AttentionReport, HeadScore, Pair, attention_report, rank_heads, strongest_pairs};
 pub use probability::{Prediction, TargetPrediction};
 pub use summary::{DeltaNorms, LayerNorms, PositionPredictions, TraceSummary, summarize, summary_sites};

@@ -3,6 +3,10 @@
 //! For a linear layer `y = x·W`, `∂L/∂W = xᵀδ = Σ_t x_tᵀ δ_t` with δ = ∂L/∂y (Backward Lens, Katz et al.,
 //! EMNLP 2024): the gradient's rank is at most the number of positions that a backward signal reaches.
 
+mod spectrum;
+
+pub use spectrum::GradientSvd;
+
 use retrograd_formats::{HostTensor, LinearLayer, RequestError, TraceRead};
 
 /// x and δ of one linear layer; the gradient of its weight is `xᵀδ`.
@@ -66,16 +70,52 @@ impl GradientFactors {
 
     /// ‖xᵀδ‖, Frobenius, without forming it: ‖xᵀδ‖² = Σ_{s,t} (x_s·x_t)(δ_s·δ_t).
     pub fn norm(&self) -> f64 {
-        let rows: Vec<(&[f32], &[f32])> = self.rows().collect();
-        let mut squared = 0.0;
-        for (s, (x, delta)) in rows.iter().enumerate() {
-            squared += dot(x, x) * dot(delta, delta);
-            for (other_x, other_delta) in &rows[..s] {
-                squared += 2.0 * dot(x, other_x) * dot(delta, other_delta);
-            }
-        }
         // Rounding can take a sum that cancels to just below zero.
-        squared.max(0.0).sqrt()
+        self.product(self).max(0.0).sqrt()
+    }
+
+    /// ⟨xᵀδ, x′ᵀδ′⟩ = Σ_{s,t} (x_s·x′_t)(δ_s·δ′_t), without forming either: how far a step along one gradient is a
+    /// step along the other.
+    ///
+    /// # Errors
+    /// When the other gradient is that of a matrix of another shape.
+    pub fn inner(&self, other: &GradientFactors) -> Result<f64, RequestError> {
+        let ((_, inputs, outputs), (_, their_inputs, their_outputs)) = (self.extents(), other.extents());
+        if (inputs, outputs) != (their_inputs, their_outputs) {
+            return Err(RequestError::invalid(
+                format!("{} and {}", self.layer, other.layer),
+                format!(
+                    "have gradients of shape [{inputs}, {outputs}] and [{their_inputs}, {their_outputs}]: \
+                     no inner product"
+                ),
+            ));
+        }
+        Ok(self.product(other))
+    }
+
+    /// [`inner`](Self::inner) of gradients of one shape, divided by both norms; 0 where one of them is 0.
+    ///
+    /// # Errors
+    /// As [`inner`](Self::inner).
+    pub fn cosine(&self, other: &GradientFactors) -> Result<f64, RequestError> {
+        let (inner, norms) = (self.inner(other)?, self.norm() * other.norm());
+        Ok(if norms > 0.0 { inner / norms } else { 0.0 })
+    }
+
+    /// ‖x_t‖·‖δ_t‖ of every position `[T]`: the norm of its own part of the gradient, x_tᵀδ_t.
+    pub fn contributions(&self) -> Vec<f64> {
+        let (_, inputs, outputs) = self.extents();
+        let x = self.x.as_f32().chunks_exact(inputs.max(1));
+        let delta = self.delta.as_f32().chunks_exact(outputs.max(1));
+        x.zip(delta).map(|(x, delta)| (dot(x, x) * dot(delta, delta)).sqrt()).collect()
+    }
+
+    fn product(&self, other: &GradientFactors) -> f64 {
+        let theirs: Vec<(&[f32], &[f32])> = other.rows().collect();
+        let of_row = |(x, delta): (&[f32], &[f32])| -> f64 {
+            theirs.iter().map(|(their_x, their_delta)| dot(x, their_x) * dot(delta, their_delta)).sum()
+        };
+        self.rows().map(of_row).sum()
     }
 
     /// The gradient's rank at most: the positions at which neither factor is zero, and no more than the
@@ -136,6 +176,34 @@ mod tests {
         for kind in [LinearKind::Fc, LinearKind::MlpProj, LinearKind::AttnProj] {
             assert_eq!(gradient(&trace, LinearLayer::Block(Layer(layer), kind)).unwrap().rank_bound(), 1);
         }
+    }
+
+    #[test]
+    fn inner_products_are_those_of_the_dense_gradients() {
+        let trace = trace(Objective::NextToken, Capture::all());
+        let of = |layer, kind| gradient(&trace, LinearLayer::Block(Layer(layer), kind)).unwrap();
+        let (a, b) = (of(0, LinearKind::MlpProj), of(2, LinearKind::MlpProj));
+        let dense: f64 = a
+            .to_dense()
+            .as_f32()
+            .iter()
+            .zip(b.to_dense().as_f32())
+            .map(|(&a, &b)| f64::from(a) * f64::from(b))
+            .sum();
+        assert!((a.inner(&b).unwrap() - dense).abs() < 1e-6 * a.norm() * b.norm());
+        assert!((a.cosine(&a).unwrap() - 1.0).abs() < 1e-12);
+        assert!(a.cosine(&b).unwrap().abs() < 1.0);
+        let error = a.inner(&of(0, LinearKind::Fc)).unwrap_err().to_string();
+        assert!(error.contains("[80, 20]") && error.contains("[20, 80]"), "{error}");
+    }
+
+    #[test]
+    fn contributions_are_the_norms_of_the_positions_own_parts() {
+        let trace = trace(Objective::Target(TokenId(2)), Capture::all());
+        let last = gradient(&trace, LinearLayer::Block(Layer(2), LinearKind::MlpProj)).unwrap();
+        let contributions = last.contributions();
+        assert_eq!(contributions[..4], [0.0; 4]);
+        assert!((contributions[4] - last.norm()).abs() < 1e-12 * last.norm());
     }
 
     #[test]
