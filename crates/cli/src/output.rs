@@ -2,6 +2,7 @@
 
 use crate::error::CliError;
 use retrograd::FormatError;
+pub(crate) use retrograd::lens::visible;
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -41,20 +42,6 @@ pub(crate) fn check_directory(path: &Path) -> Result<(), FormatError> {
         Some(above) if !above.is_dir() => Err(FormatError::malformed(above, "is not a directory")),
         _ => Ok(()),
     }
-}
-
-/// A token's text with its blanks visible and nothing that would move the cursor.
-pub(crate) fn visible(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len() + 8);
-    for c in text.chars() {
-        match c {
-            ' ' => shown.push('␣'),
-            '\n' => shown.push('↵'),
-            '\t' => shown.push('⇥'),
-            c => push_printable(&mut shown, c),
-        }
-    }
-    shown
 }
 
 /// A message on one line, whatever a file name or a driver put into it.

@@ -15,11 +15,14 @@ mod token_text;
 mod vocabulary;
 
 pub use compare::{Deviation, compare, worst};
-pub use gradient::{GradientFactors, GradientSvd, gradient};
+pub use gradient::{
+    DeltaSimilarity, GradientFactors, GradientReport, GradientSvd, MatrixGradient, RANK_TOLERANCE, gradient,
+    gradient_report, gradient_report_sites,
+};
 pub use heads::{AttentionReport, HeadScore, Pair, attention_report, rank_heads, strongest_pairs};
 pub use probability::{Prediction, TargetPrediction};
 pub use summary::{DeltaNorms, LayerNorms, PositionPredictions, TraceSummary, summarize, summary_sites};
-pub use token_text::{TokenText, token_texts};
+pub use token_text::{TokenText, token_texts, visible};
 pub use vocabulary::{
     DEFAULT_LENS_SITES, LensEntry, LensOptions, LensReport, LensTable, is_readable, lens, lens_capture,
     lens_csv, lens_sites,

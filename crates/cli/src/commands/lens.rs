@@ -5,11 +5,14 @@ use crate::engine::ModelFiles;
 use crate::error::CliError;
 use crate::output::{check_writable, print_json, print_styled};
 use crate::report::{self, Page};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use retrograd::formats::write_atomic;
-use retrograd::lens::{LensOptions, LensReport, lens, lens_capture, lens_csv, lens_sites};
+use retrograd::lens::{
+    LensOptions, LensReport, gradient_report, gradient_report_sites, lens, lens_capture, lens_csv, lens_sites,
+};
 use retrograd::{Capture, RequestError};
-use std::path::PathBuf;
+use retrograd_figures::{LensPanels, lens_figure};
+use std::path::{Path, PathBuf};
 
 #[derive(Args)]
 #[command(
@@ -24,17 +27,39 @@ pub(crate) struct LensCommand {
     /// Most and least probable tokens of each reading in JSON and CSV
     #[arg(long, value_name = "K", default_value_t = 5)]
     top: usize,
+    /// Every weight gradient too: rank, singular values, where it comes from, what it reads as
+    #[arg(long)]
+    report: bool,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
     /// Write the readings as comma-separated values
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
+    /// Draw tables, rank curves and norms as SVG
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+    /// The same as PNG, two pixels to each of SVG's
+    #[arg(long, value_name = "FILE")]
+    png: Option<PathBuf>,
+    /// Panels of the figure: tables, ranks, norms
+    #[arg(long, value_name = "PANELS", value_delimiter = ',', default_value = "tables,ranks,norms")]
+    panels: Vec<Panel>,
 }
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Panel {
+    Tables,
+    Ranks,
+    Norms,
+}
+
+/// Pixels of a PNG to each of the figure's own: sharp in print and on dense screens.
+const PNG_SCALE: f64 = 2.0;
 
 impl LensCommand {
     pub(crate) fn run(self) -> Result<(), CliError> {
-        if let Some(path) = &self.csv {
+        for path in self.files() {
             check_writable(path)?;
         }
         let files = ModelFiles::open(&self.trace.model)?;
@@ -47,26 +72,56 @@ impl LensCommand {
             );
             return Err(RequestError::invalid("--top", reason).into());
         }
-        let traced = self.trace.run_keeping(&files, Capture::only(lens_capture(&sites)))?;
+        let mut kept = lens_capture(&sites);
+        if self.report {
+            kept.extend(gradient_report_sites(files.config.n_layer));
+        }
+        let traced = self.trace.run_keeping(&files, Capture::only(kept))?;
         let options = LensOptions { sites, top: self.top, normalize: self.normalize };
-        let report = lens(traced.trace.as_ref(), traced.model.as_ref(), &options, files.tokenizer.as_ref())?;
-        self.write(&report)?;
+        let (trace, model, tokenizer) =
+            (traced.trace.as_ref(), traced.model.as_ref(), files.tokenizer.as_ref());
+        let mut report = lens(trace, model, &options, tokenizer)?;
+        if self.report {
+            report.gradients = Some(gradient_report(trace, model, tokenizer)?);
+        }
+        self.write(&report, files.config.vocab_size)?;
         if self.json {
             return print_json(&report);
         }
         let mut page = Page::new();
-        report::lens(&mut page, &report, &traced.trace.meta().objective);
+        report::lens(&mut page, &report);
         report::provenance(&mut page, &traced);
-        for path in self.csv.iter() {
+        for path in self.files() {
             page.line(format_args!("wrote {}", path.display()));
         }
         print_styled(&page.finish())
     }
 
-    /// Writes the files that were asked for.
-    fn write(&self, report: &LensReport) -> Result<(), CliError> {
+    /// The files that were asked for.
+    fn files(&self) -> impl Iterator<Item = &Path> {
+        [&self.csv, &self.svg, &self.png].into_iter().flatten().map(PathBuf::as_path)
+    }
+
+    /// Makes all of them, then writes them: nothing is written where one of them cannot be made.
+    fn write(&self, report: &LensReport, vocabulary: usize) -> Result<(), CliError> {
+        let has = |panel| self.panels.contains(&panel);
+        let panels =
+            LensPanels { tables: has(Panel::Tables), ranks: has(Panel::Ranks), norms: has(Panel::Norms) };
+        let figure =
+            (self.svg.is_some() || self.png.is_some()).then(|| lens_figure(report, vocabulary, panels));
+        let mut made: Vec<(&Path, Vec<u8>)> = Vec::new();
         if let Some(path) = &self.csv {
-            write_atomic(path, lens_csv(report).as_bytes())?;
+            made.push((path, lens_csv(report).into_bytes()));
+        }
+        if let (Some(path), Some(figure)) = (&self.svg, &figure) {
+            made.push((path, figure.to_svg().into_bytes()));
+        }
+        if let (Some(path), Some(figure)) = (&self.png, &figure) {
+            let png = figure.to_png(PNG_SCALE).map_err(|error| CliError::Failed(error.to_string()))?;
+            made.push((path, png));
+        }
+        for (path, bytes) in made {
+            write_atomic(path, &bytes)?;
         }
         Ok(())
     }

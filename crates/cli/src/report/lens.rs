@@ -5,7 +5,6 @@ use super::number::{count, percent, short};
 use super::page::{Page, columns, fit, paint};
 use super::style::{BAR, BOLD, DIM, GOOD, heat};
 use super::trace::{quoted, token_name, tokens};
-use retrograd::formats::ResolvedObjective;
 use retrograd::lens::{LensEntry, LensReport, LensTable, TokenText};
 
 /// Columns of the layer's name before the cells.
@@ -17,14 +16,17 @@ const WIDEST_CELL: usize = 26;
 const NORM_CELL: usize = 5;
 
 /// Tokens, answer, one table a site, the target's rank by layer, the norms.
-pub(crate) fn lens(page: &mut Page, report: &LensReport, objective: &ResolvedObjective) {
+pub(crate) fn lens(page: &mut Page, report: &LensReport) {
     tokens(page, &report.tokens);
     answer(page, report);
     for table in report.tables() {
         readings(page, report, &table);
         norms(page, &report.tokens, &table);
     }
-    ranks(page, report, objective.first_position + objective.count - 1);
+    ranks(page, report, report.position);
+    if let Some(gradients) = &report.gradients {
+        super::gradients::gradients(page, gradients, &report.tokens);
+    }
 }
 
 fn answer(page: &mut Page, report: &LensReport) {

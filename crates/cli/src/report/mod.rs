@@ -4,6 +4,7 @@ mod attention;
 mod bar;
 mod bench;
 mod doctor;
+mod gradients;
 mod grid;
 mod heads;
 mod layers;

@@ -75,10 +75,7 @@ fn rank(rank: usize) -> String {
 
 /// A token's visible text, or `#17` where there is no tokenizer.
 pub(crate) fn token_name(token: &TokenText) -> String {
-    match &token.text {
-        Some(text) => visible(text),
-        None => format!("#{}", token.id),
-    }
+    token.label()
 }
 
 /// A token's text between quotes, so that an empty or blank one shows.

@@ -3,8 +3,12 @@
 //! For a linear layer `y = x·W`, `∂L/∂W = xᵀδ = Σ_t x_tᵀ δ_t` with δ = ∂L/∂y (Backward Lens, Katz et al.,
 //! EMNLP 2024): the gradient's rank is at most the number of positions that a backward signal reaches.
 
+mod report;
 mod spectrum;
 
+pub use report::{
+    DeltaSimilarity, GradientReport, MatrixGradient, RANK_TOLERANCE, gradient_report, gradient_report_sites,
+};
 pub use spectrum::GradientSvd;
 
 use retrograd_formats::{HostTensor, LinearLayer, RequestError, TraceRead};

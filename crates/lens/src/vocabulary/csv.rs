@@ -65,6 +65,7 @@ mod tests {
             schema: "retrograd-lens/1",
             model: "m".to_owned(),
             tokens: vec![token(4, "\n")],
+            position: 0,
             answer: prediction(1, "a", 0.5),
             target: None,
             loss: 1.0,
@@ -81,6 +82,7 @@ mod tests {
                 top: vec![prediction(7, " \"x,", 0.125)],
                 bottom: vec![prediction(9, "é", 1e-9)],
             }],
+            gradients: None,
         };
         let text = lens_csv(&report);
         let (names, line) = text.split_once("\r\n").unwrap();

@@ -39,7 +39,9 @@ pub struct LensReport {
     pub model: String,
     /// The tokens of the pass.
     pub tokens: Vec<TokenText>,
-    /// The most probable token after the last position that carries loss.
+    /// The last position that carries loss.
+    pub position: usize,
+    /// The most probable token after that position.
     pub answer: Prediction,
     /// What the objective wants there; `None` for a caller's own δ.
     pub target: Option<TargetPrediction>,
@@ -49,6 +51,9 @@ pub struct LensReport {
     pub normalized: bool,
     /// One for each site, layer and position, in this order.
     pub entries: Vec<LensEntry>,
+    /// Every weight gradient, where that was asked for; [`lens`] leaves it out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gradients: Option<crate::GradientReport>,
 }
 
 /// One vector, read.
@@ -185,6 +190,7 @@ pub fn lens(
         schema: "retrograd-lens/1",
         model: meta.model.clone(),
         tokens: token_texts(&meta.ids, tokenizer),
+        position: meta.objective.first_position + meta.objective.count - 1,
         answer: Prediction { token: named(answer.0), probability: answer.1 },
         target: wanted.zip(target).map(|(id, standing)| TargetPrediction {
             token: named(id),
@@ -194,6 +200,7 @@ pub fn lens(
         loss: trace.loss()?,
         normalized: options.normalize,
         entries,
+        gradients: None,
     })
 }
 
