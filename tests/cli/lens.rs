@@ -100,6 +100,44 @@ fn comma_separated_values() {
 }
 
 #[test]
+fn figures() {
+    let scratch = Scratch::new();
+    let (svg, png) = (scratch.path("lens.svg"), scratch.path("lens.png"));
+    let page = lens(&["--target-id", "7", "--svg", &svg, "--png", &png]).succeeds();
+    assert!(page.contains(&svg) && page.contains(&png));
+    let text = std::fs::read_to_string(&svg).unwrap();
+    assert!(text.starts_with("<svg ") && text.ends_with("</svg>\n") && !text.contains("<text"));
+    // Two tables and two maps of two layers and five positions.
+    assert_eq!(text.matches("<title>").count(), 4 * 2 * 5);
+    assert_eq!(std::fs::read(&png).unwrap()[..8], *b"\x89PNG\r\n\x1a\n");
+    assert_eq!(scratch.names().len(), 2);
+    let whole = text.len();
+    lens(&["--target-id", "7", "--svg", &svg, "--panels", "ranks"]).succeeds();
+    let text = std::fs::read_to_string(&svg).unwrap();
+    assert!(text.len() < whole && !text.contains("<title>"));
+    lens(&["--target-id", "7", "--svg", &svg, "--panels", "pie"]).fails_as_usage(&["pie", "--panels"]);
+}
+
+#[test]
+fn a_report_on_every_weight_gradient() {
+    let flags = ["--target-id", "7", "--report"];
+    let report = lens(&[&flags[..], &["--json"]].concat()).json();
+    let matrices = report["gradients"]["matrices"].as_array().unwrap();
+    assert_eq!(matrices.len(), 2 * 4);
+    for gradient in matrices {
+        let last_mlp = gradient["layer"] == 1 && gradient["matrix"] != "attn.c_attn";
+        assert_eq!(gradient["rank"], if last_mlp { 1 } else { 5 }, "{gradient}");
+        assert_eq!(gradient["contributions"].as_array().unwrap().len(), 5);
+        assert_eq!(gradient["tokens"].as_array().unwrap().len(), 3);
+    }
+    assert_eq!(report["gradients"]["similarities"].as_array().unwrap().len(), 4);
+    let page = lens(&[&flags[..], &["--adapter", "reference"]].concat()).succeeds();
+    assert!(page.contains("Weight gradients") && page.contains("Likeness of δ"), "{page}");
+    assert!(page.lines().all(|line| line.chars().count() <= 110), "{page}");
+    assert!(lens(&["--target-id", "7", "--json"]).json().get("gradients").is_none());
+}
+
+#[test]
 fn the_shipped_models_tokens_have_text() {
     let report = retrograd(&[
         "lens",
@@ -138,7 +176,9 @@ fn bad_input() {
     let model = fixture("untied");
     retrograd(&["lens", "--model", &model, "--ids", "3,999", "--target-id", "1"])
         .fails(&["999", "position 1"]);
-    lens(&["--target-id", "7", "--csv", "/absent/lens.csv"]).fails(&["/absent/lens.csv", "no directory"]);
+    for file in ["--csv", "--svg", "--png"] {
+        lens(&["--target-id", "7", file, "/absent/lens"]).fails(&["/absent/lens", "no directory"]);
+    }
 }
 
 #[test]

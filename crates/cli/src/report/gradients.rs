@@ -39,7 +39,10 @@ fn line(gradient: &MatrixGradient, tokens: &[TokenText], room: usize) -> String 
     let place =
         tokens.get(gradient.strongest).map(|t| token_label(t, gradient.strongest)).unwrap_or_default();
     let first = gradient.singular_values.first().copied().unwrap_or(0.0);
-    let concentration = if gradient.norm > 0.0 { percent(first / gradient.norm) } else { "-".to_owned() };
+    // A single singular value is the norm, but for rounding.
+    let share_of_first = |norm: f64| if first > norm * (1.0 - 1e-6) { 1.0 } else { first / norm };
+    let concentration =
+        if gradient.norm > 0.0 { percent(share_of_first(gradient.norm)) } else { "-".to_owned() };
     let factor = if gradient.read == "x" { "x " } else { "−δ" };
     let read: Vec<String> = gradient.tokens.iter().map(|p| token_name(&p.token)).collect();
     format!(
