@@ -172,7 +172,7 @@ mod tests {
     #[test]
     fn a_document_without_text_elements_or_fonts() {
         let mut drawing = Drawing::new(100.5, 50.0);
-        drawing.titled_rectangle((1.0, 2.0), (30.0, 10.125), Rgb(1, 2, 255), "a < b & \u{7} c");
+        drawing.titled_rectangle((1.0, 2.0), (30.0, 10.126), Rgb(1, 2, 255), "a < b & \u{7} c");
         drawing.lines([(0.0, 0.0), (10.0, -0.001)], 1.5, Rgb::GREY);
         drawing.text(5.0, 20.0, 10.0, Rgb::BLACK, "anna ");
         let svg = drawing.to_svg();
