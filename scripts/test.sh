@@ -70,10 +70,10 @@ if [ -n "$second" ]; then
     # All of the workspace with a choice of its tests, not a choice of packages: that would resolve other
     # features and compile the dependencies again.
     chosen=()
-    for file in crates/gpu/tests/*.rs crates/model/tests/*.rs; do chosen+=(--test "$(basename "$file" .rs)"); done
-    tests "The kernels and the model on SwiftShader" --workspace "${chosen[@]}"
+    for file in crates/gpu/tests/*.rs crates/model/tests/*.rs crates/verify/tests/*.rs; do chosen+=(--test "$(basename "$file" .rs)"); done
+    tests "The kernels, the model and their verification on SwiftShader" --workspace "${chosen[@]}"
 else
-    echo "The kernels and the model on SwiftShader: not run, there is no SwiftShader" >>"$summary"
+    echo "The kernels, the model and their verification on SwiftShader: not run, there is no SwiftShader" >>"$summary"
 fi
 
 section "Summary"

@@ -173,7 +173,10 @@ pub(crate) fn parse_objective(value: &Value, tokens: usize) -> Option<ResolvedOb
         "completion" => Objective::Completion { start: first_position + 1 },
         "next_token" => Objective::NextToken,
         "logit_difference" => {
-            Objective::LogitDifference { token: one_target()?, minus: ids("minus")?.first().copied()? }
+            // A number where somebody else wrote it so.
+            let one = value.get("minus").and_then(Value::as_u64).and_then(|id| u32::try_from(id).ok());
+            let minus = one.map(TokenId).or_else(|| ids("minus")?.first().copied())?;
+            Objective::LogitDifference { token: one_target()?, minus }
         }
         "delta" => Objective::Delta { first_position, delta: Vec::new() },
         _ => return None,

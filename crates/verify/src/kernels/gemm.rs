@@ -62,6 +62,18 @@ pub(super) struct Operands {
 }
 
 impl Operands {
+    /// The same with B where a model keeps its weights on this device: in an image, perhaps.
+    fn placed(self, gpu: &Gpu, f16: bool) -> Result<Operands, GpuError> {
+        let (dims, dtype) = (self.b_device.shape(), self.b_device.dtype());
+        let b_device = gpu.allocate_operand(dims, dtype)?;
+        let values: Vec<f32> = self.b.iter().map(|&value| value as f32).collect();
+        match f16 {
+            true => gpu.write_f16(&b_device, &to_f16(&values).0)?,
+            false => gpu.write(&b_device, &values)?,
+        }
+        Ok(Operands { b_device, ..self })
+    }
+
     /// Random values up to 1.
     pub(super) fn new(
         gpu: &Gpu,
@@ -126,6 +138,12 @@ pub(super) fn forms(bench: &mut Bench) -> Result<(), GpuError> {
             bench.run(|recorder| gemm(recorder, operands.op(form, &c)))?;
             let wanted = operands.product(form, shape);
             bench.compare(format!("{m}×{n}×{k}"), &c, &wanted, product_rounding(k))?;
+            // A gradient's factors are what a pass leaves behind; weights lie where products read them fastest.
+            if form != Form::TN && bench.gpu.max_operand_rows().is_some() {
+                let operands = operands.placed(bench.gpu, f16)?;
+                bench.run(|recorder| gemm(recorder, operands.op(form, &c)))?;
+                bench.compare(format!("{m}×{n}×{k} with a weight"), &c, &wanted, product_rounding(k))?;
+            }
         }
     }
     bench.row("gemm of views".to_owned());

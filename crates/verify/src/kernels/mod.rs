@@ -15,6 +15,7 @@ mod gemm_epilogue;
 mod gemm_heads;
 mod layer_norm;
 mod optimizer;
+mod pack;
 mod sums;
 mod vocabulary_summary;
 
@@ -52,7 +53,8 @@ const FAMILIES: [Family; 18] = [
 ];
 
 /// What is run once for each way to compute products.
-const PRODUCTS: [Family; 4] = [
+const PRODUCTS: [Family; 5] = [
+    ("pack", pack::pack_and_unpack),
     ("gemm", gemm::forms),
     ("gemm_epilogue", gemm_epilogue::epilogues),
     ("gemm_heads", gemm_heads::heads_in_place),
