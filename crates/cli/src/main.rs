@@ -32,6 +32,8 @@ enum Command {
     Attention(commands::attention::AttentionCommand),
     /// Read the gradients' two factors in the vocabulary: the Backward Lens.
     Lens(commands::lens::LensCommand),
+    /// Edit a fact into a model, or measure how well that works.
+    Edit(commands::edit::EditCommand),
     /// Continue a prompt.
     Generate(commands::generate::GenerateCommand),
     /// Train a model, new or from its weights.
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         Command::Trace(command) => command.run(),
         Command::Attention(command) => command.run(),
         Command::Lens(command) => command.run(),
+        Command::Edit(command) => command.run(),
         Command::Generate(command) => command.run(),
         Command::Train(command) => command.run(),
         Command::Tokenizer(command) => command.run(),

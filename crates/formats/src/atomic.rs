@@ -62,6 +62,19 @@ impl AtomicDir {
         Ok(AtomicDir { target: target.to_owned(), directory })
     }
 
+    /// Whether `target` can become a new directory: its parent exists, and it does not or is empty. Asked
+    /// before anything is computed for it.
+    pub fn check(target: &Path) -> Result<(), FormatError> {
+        parent_directory(target)?;
+        match state_of(target)? {
+            Target::Absent | Target::EmptyDirectory => Ok(()),
+            Target::FullDirectory => Err(FormatError::malformed(
+                target,
+                "already exists and is not empty: give the name of a new directory",
+            )),
+        }
+    }
+
     /// Where the files are to be written.
     pub fn path(&self) -> &Path {
         self.directory.path()

@@ -9,6 +9,8 @@
 mod atomic;
 mod capture;
 mod config;
+mod counterfact;
+mod edit_list;
 mod error;
 mod glob;
 mod host_tensor;
@@ -29,6 +31,8 @@ mod weights;
 pub use atomic::{AtomicDir, write_atomic, write_atomic_with};
 pub use capture::Capture;
 pub use config::Config;
+pub use counterfact::{CounterFact, read_counterfact};
+pub use edit_list::{EditLine, TextOrIds, read_edit_list};
 pub use error::{FormatError, RequestError};
 pub use glob::matches_glob;
 pub use host_tensor::{HostTensor, TensorData};
@@ -41,4 +45,6 @@ pub use request::{HeadNorms, TraceMeta, TraceRead, TraceRequest};
 pub use site::{BlockSite, LinearKind, LinearLayer, Site};
 pub use text_objective::TextObjective;
 pub use tokenizer::{BpeOptions, StreamDecoder, Tokenizer, train_bpe};
-pub use weights::{Dtype, WeightView, Weights, write_model_weights};
+pub use weights::{
+    Dtype, EditedModel, TensorEdit, WeightView, Weights, write_edited_model, write_model_weights,
+};

@@ -94,6 +94,19 @@ impl SafetensorsFile {
         &self.map[self.data_start + start..self.data_start + end]
     }
 
+    /// Every byte of the file.
+    pub(crate) fn whole(&self) -> &[u8] {
+        &self.map
+    }
+
+    /// Where the bytes of a tensor begin in the file.
+    pub(crate) fn start_of(&self, name: &str) -> Result<usize, FormatError> {
+        match self.info(name) {
+            Some(info) => Ok(self.data_start + info.data_offsets.0),
+            None => Err(FormatError::malformed(&self.path, format!("has no tensor {name}"))),
+        }
+    }
+
     /// A floating-point tensor, under the name by which errors shall call it.
     pub(crate) fn float_view(&self, stored: &str, name: &str) -> Result<WeightView<'_>, FormatError> {
         let Some(info) = self.info(stored) else {

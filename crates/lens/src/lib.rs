@@ -7,6 +7,7 @@
 
 mod compare;
 mod factorization;
+pub mod edit;
 mod gradient;
 mod heads;
 mod probability;

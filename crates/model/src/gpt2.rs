@@ -12,6 +12,7 @@ use retrograd_formats::{
 use retrograd_gpu::Gpu;
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 /// A GPT-2 on a device. Clones share it; it may be used from several threads.
@@ -27,15 +28,31 @@ pub(crate) struct Inner {
     precision: Precision,
     /// Recorded passes at rest, the most recently used last.
     programs: Mutex<Vec<(ProgramKey, Program)>>,
+    /// Whether a [`WeightEdit`](crate::WeightEdit) is open.
+    pub(crate) editing: AtomicBool,
 }
 
 /// What a cached program can serve: any request of this shape without interventions.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ProgramKey {
     form: Form,
-    /// Sites that are kept; `None` for a forward pass alone.
-    kept: Option<Vec<retrograd_formats::Site>>,
+    /// Whether there is a backward pass.
+    backward: bool,
+    /// Sites that are kept.
+    kept: Vec<retrograd_formats::Site>,
     head_norms: bool,
+}
+
+impl ProgramKey {
+    /// A forward pass that keeps nothing but its logits and its loss.
+    pub(crate) fn forward(form: Form) -> Self {
+        ProgramKey { form, backward: false, kept: Vec::new(), head_norms: false }
+    }
+
+    /// A forward pass that keeps some of its tensors.
+    pub(crate) fn observe(form: Form, kept: Vec<retrograd_formats::Site>) -> Self {
+        ProgramKey { form, backward: false, kept, head_norms: false }
+    }
 }
 
 /// Programs at rest that are kept for reuse; each holds its activations.
@@ -64,6 +81,7 @@ impl Gpt2 {
             name,
             precision,
             programs,
+            editing: AtomicBool::new(false),
         })))
     }
 
@@ -123,6 +141,7 @@ impl Gpt2 {
             name,
             precision,
             programs,
+            editing: AtomicBool::new(false),
         })))
     }
 
@@ -180,7 +199,8 @@ impl Gpt2 {
             positions: objective.count,
         };
         let kept = kept_sites(&request.capture, self.config());
-        let key = ProgramKey { form, kept: Some(kept), head_norms: request.capture.keeps_head_norms() };
+        let head_norms = request.capture.keeps_head_norms();
+        let key = ProgramKey { form, backward: true, kept, head_norms };
         let reusable = request.interventions.is_empty();
         let cached = if reusable { self.checkout(&key) } else { None };
         let program = match cached {
@@ -199,7 +219,7 @@ impl Gpt2 {
         let program = self.prefill(ids, interventions)?;
         let logits = self.read_logits(&program)?;
         if interventions.is_empty() {
-            self.checkin(ProgramKey { form: program.form, kept: None, head_norms: false }, program);
+            self.checkin(ProgramKey::forward(program.form), program);
         }
         Ok(logits)
     }
@@ -220,11 +240,7 @@ impl Gpt2 {
             first_position: ids.len() - 1,
             positions: 1,
         };
-        let cached = if interventions.is_empty() {
-            self.checkout(&ProgramKey { form, kept: None, head_norms: false })
-        } else {
-            None
-        };
+        let cached = if interventions.is_empty() { self.checkout(&ProgramKey::forward(form)) } else { None };
         let program = match cached {
             Some(program) => program,
             None => self.build(form, &Purpose::Forward, interventions)?,
@@ -246,7 +262,7 @@ impl Gpt2 {
         Ok(logits)
     }
 
-    fn build(
+    pub(crate) fn build(
         &self,
         form: Form,
         purpose: &Purpose,
@@ -255,7 +271,11 @@ impl Gpt2 {
         Program::build(self.gpu(), self.config(), &self.0.parameters, form, purpose, interventions)
     }
 
-    fn write_objective(&self, program: &Program, objective: &ResolvedObjective) -> Result<(), ModelError> {
+    pub(crate) fn write_objective(
+        &self,
+        program: &Program,
+        objective: &ResolvedObjective,
+    ) -> Result<(), ModelError> {
         let vocab = self.config().vocab_size;
         match &objective.objective {
             Objective::Delta { delta, .. } => program.write_delta(self.gpu(), vocab, delta),
@@ -272,7 +292,7 @@ impl Gpt2 {
         }
     }
 
-    fn checkout(&self, key: &ProgramKey) -> Option<Program> {
+    pub(crate) fn checkout(&self, key: &ProgramKey) -> Option<Program> {
         let mut programs = self.0.programs.lock().unwrap_or_else(|e| e.into_inner());
         let at = programs.iter().position(|(have, _)| have == key)?;
         Some(programs.remove(at).1)
@@ -287,7 +307,7 @@ impl Gpt2 {
     }
 }
 
-fn loss_kind(objective: &ResolvedObjective) -> LossKind {
+pub(crate) fn loss_kind(objective: &ResolvedObjective) -> LossKind {
     match objective.objective {
         Objective::LogitDifference { .. } | Objective::Delta { .. } => LossKind::Linear,
         _ => LossKind::CrossEntropy,

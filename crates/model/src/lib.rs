@@ -18,7 +18,9 @@
 //! ```
 
 mod block;
+mod edit;
 mod error;
+mod forward;
 mod generate;
 mod gpt2;
 mod head;
@@ -26,9 +28,11 @@ mod parameters;
 mod program;
 mod projection;
 mod sample;
+mod sources;
 mod trace;
 pub mod train;
 
+pub use edit::{ChangedWeight, WeightChange, WeightEdit};
 pub use error::ModelError;
 pub use generate::{Finish, GenerateOptions, Generation};
 pub use gpt2::Gpt2;

@@ -7,6 +7,7 @@ use crate::ModelError;
 use crate::block::{self, Ablation, Activations, Deltas, Dims, Patch, Rows, Scratch};
 use crate::head::{Head, LossKind};
 use crate::parameters::Parameters;
+use crate::sources::{Source, sources};
 use retrograd_formats::{BlockSite, Capture, Config, Head as HeadId, Interventions, Layer, Site};
 use retrograd_gpu::ops::{self, VocabRange};
 use retrograd_gpu::{Dtype, Gpu, Pass, Recorder, Shape, Tensor};
@@ -21,10 +22,18 @@ const KEEP_PATTERNS_BYTES: usize = 512 << 20;
 pub(crate) enum Purpose {
     /// Logits of the chosen positions (and the loss).
     Forward,
+    /// The same, with tensors of the forward pass kept as asked.
+    Observe(Capture),
     /// Forward and backward; sites are kept as asked.
     Trace(Capture),
     /// Forward, backward and every weight gradient, into these tensors.
     WeightGradients(Box<Parameters>),
+}
+
+impl Purpose {
+    fn backward(&self) -> bool {
+        matches!(self, Purpose::Trace(_) | Purpose::WeightGradients(_))
+    }
 }
 
 /// The shape of a pass.
@@ -59,17 +68,6 @@ struct SortedTokens {
     order: Tensor,
 }
 
-/// Where a site lies on the device.
-#[derive(Clone, Debug)]
-pub(crate) enum Source {
-    /// A whole tensor.
-    Whole(Tensor),
-    /// One row of a `[2, D]` tensor.
-    Row(Tensor, usize),
-    /// Column blocks of a matrix.
-    Columns(Vec<Tensor>),
-}
-
 impl Program {
     pub(crate) fn build(
         gpu: &Gpu,
@@ -87,7 +85,7 @@ impl Program {
             inner: config.n_inner,
             epsilon: config.layer_norm_epsilon as f32,
         };
-        let backward = !matches!(purpose, Purpose::Forward);
+        let backward = purpose.backward();
         let mut memory = Memory::new(gpu, dims, config.n_layer, purpose);
         let activations = memory.activations(interventions)?;
         let deltas = if backward { memory.deltas()? } else { Vec::new() };
@@ -156,7 +154,9 @@ impl Program {
             }
         }
         let sites = match purpose {
-            Purpose::Trace(capture) => sources(config, capture, &activations, &deltas, &head),
+            Purpose::Trace(capture) | Purpose::Observe(capture) => {
+                sources(config, capture, &activations, &deltas, &head)
+            }
             _ => HashMap::new(),
         };
         let weight_gradients = match purpose {
@@ -320,10 +320,10 @@ impl<'a> Memory<'a> {
     fn new(gpu: &'a Gpu, dims: Dims, layers: usize, purpose: &'a Purpose) -> Self {
         let (capture, training) = match purpose {
             Purpose::Forward => (None, false),
-            Purpose::Trace(capture) => (Some(capture), false),
+            Purpose::Trace(capture) | Purpose::Observe(capture) => (Some(capture), false),
             Purpose::WeightGradients(_) => (None, true),
         };
-        let backward = !matches!(purpose, Purpose::Forward);
+        let backward = purpose.backward();
         Memory { gpu, dims, layers, capture, training, backward, shared: HashMap::new() }
     }
 
@@ -383,7 +383,11 @@ impl<'a> Memory<'a> {
         for l in 0..self.layers {
             let training = self.training;
             let keep = |memory: &Self, site| training || memory.keeps(l, site);
-            let resid_post = if stream {
+            let keeps_post = self.keeps(l, BlockSite::ResidPost)
+                || (l + 1 < self.layers && self.keeps(l + 1, BlockSite::ResidPre))
+                || (l + 1 == self.layers && self.capture.is_some_and(|c| c.keeps(Site::LnFInput)));
+            let own_mid = stream || self.keeps(l, BlockSite::ResidMid);
+            let resid_post = if stream || keeps_post {
                 self.own([n, d])?
             } else if l.is_multiple_of(2) {
                 self.shared("post_even", [n, d])?
@@ -405,7 +409,7 @@ impl<'a> Memory<'a> {
                 patch: self.patch(interventions, l)?,
                 attended: self.own_if(own_o, "o", [n, d])?,
                 ablation: self.ablation(interventions, l)?,
-                resid_mid: self.own_if(stream, "resid_mid", [n, d])?,
+                resid_mid: self.own_if(own_mid, "resid_mid", [n, d])?,
                 ln_2: self.own_if(own_m, "m", [n, d])?,
                 ln_2_stats: self.own_if(stream, "ln_2_stats", [n, 2])?,
                 pre_activation: self.own_if(stream, "f", [n, i])?,
@@ -510,54 +514,4 @@ pub(crate) fn keep_mask(interventions: &Interventions, layer: usize, heads: usiz
     let silenced = |head| interventions.ablate.contains(&HeadId { layer, head });
     let mask: Vec<u32> = (0..heads).map(|head| u32::from(!silenced(head))).collect();
     mask.contains(&0).then_some(mask)
-}
-
-/// Maps every kept site to its tensor.
-fn sources(
-    config: &Config,
-    capture: &Capture,
-    activations: &[Activations],
-    deltas: &[Deltas],
-    head: &Head,
-) -> HashMap<Site, Source> {
-    let whole = |tensor: &Tensor| Some(Source::Whole(tensor.clone()));
-    let row = |tensor: &Option<Tensor>, row| tensor.as_ref().map(|t| Source::Row(t.clone(), row));
-    let source = |site: Site| match site {
-        Site::Tokens => None,
-        Site::Loss => whole(&head.loss),
-        Site::Logits => Some(Source::Columns(head.logits.clone())),
-        Site::LmHeadDelta => Some(Source::Columns(head.delta.clone())),
-        Site::LmHeadInput => whole(&head.normed),
-        Site::LnFInput => activations.last().and_then(|a| whole(&a.resid_post)),
-        Site::LnFWeightGrad => row(&head.ln_f_grad, 0),
-        Site::LnFBiasGrad => row(&head.ln_f_grad, 1),
-        Site::Block(Layer(l), site) => {
-            let (a, d) = (&activations[l], &deltas[l]);
-            match site {
-                BlockSite::Pattern => whole(&a.pattern),
-                BlockSite::Reversed => whole(&d.reversed),
-                BlockSite::CAttnInput => whole(&a.ln_1),
-                BlockSite::CAttnDelta => whole(&d.qkv),
-                BlockSite::AttnProjInput => whole(&a.attended),
-                BlockSite::AttnProjDelta | BlockSite::ResidMidDelta => whole(&d.resid_mid),
-                BlockSite::FcInput => whole(&a.ln_2),
-                BlockSite::FcDelta => whole(&d.pre_activation),
-                BlockSite::MlpProjInput => whole(&a.activation),
-                BlockSite::MlpProjDelta | BlockSite::ResidPostDelta => whole(&d.resid_post),
-                BlockSite::ResidPre => whole(&a.resid_pre),
-                BlockSite::ResidMid => whole(&a.resid_mid),
-                BlockSite::ResidPost => whole(&a.resid_post),
-                BlockSite::ResidPreDelta => whole(&d.resid_pre),
-                BlockSite::Ln1WeightGrad => row(&d.ln_1, 0),
-                BlockSite::Ln1BiasGrad => row(&d.ln_1, 1),
-                BlockSite::Ln2WeightGrad => row(&d.ln_2, 0),
-                BlockSite::Ln2BiasGrad => row(&d.ln_2, 1),
-            }
-        }
-    };
-    Site::all(config.n_layer)
-        .into_iter()
-        .filter(|site| capture.keeps(*site))
-        .filter_map(|site| Some((site, source(site)?)))
-        .collect()
 }

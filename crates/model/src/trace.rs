@@ -2,7 +2,8 @@
 
 use crate::ModelError;
 use crate::gpt2::{Gpt2, ProgramKey};
-use crate::program::{Program, Source};
+use crate::program::Program;
+use crate::sources::Source;
 use retrograd_formats::{
     HeadNorms, HostTensor, RequestError, ResolvedObjective, Site, TokenId, TraceMeta, TraceRead,
 };
@@ -64,14 +65,17 @@ impl Trace {
         self.program.as_ref().map_or(0, |program| program.pass().dispatches())
     }
 
-    fn source(&self, site: Site) -> Result<Option<&Source>, RequestError> {
-        if site == Site::Tokens {
-            return Ok(None);
+    /// The model that was traced.
+    pub(crate) fn model(&self) -> &Gpt2 {
+        &self.model
+    }
+
+    /// The tensor that a site is, on the device.
+    pub(crate) fn tensor(&self, site: Site) -> Result<&Tensor, RequestError> {
+        match self.program.as_ref().and_then(|program| program.source(site)) {
+            Some(Source::Whole(tensor)) => Ok(tensor),
+            _ => Err(not_captured(site)),
         }
-        let source = self.program.as_ref().and_then(|program| program.source(site));
-        source.map(Some).ok_or_else(|| {
-            RequestError::invalid(site.to_string(), "was not captured: widen --layers or --sites")
-        })
     }
 }
 
@@ -99,43 +103,64 @@ impl TraceRead for Trace {
     }
 
     fn read_all(&self, sites: &[Site]) -> Result<Vec<HostTensor>, RequestError> {
-        let sources = sites.iter().map(|site| self.source(*site)).collect::<Result<Vec<_>, _>>()?;
-        let tensors: Vec<&Tensor> = sources
-            .iter()
-            .flatten()
-            .flat_map(|source| match source {
-                Source::Whole(tensor) | Source::Row(tensor, _) => std::slice::from_ref(tensor),
-                Source::Columns(pieces) => pieces.as_slice(),
-            })
-            .collect();
-        let read = self.model.gpu().read_many(&tensors);
-        let mut data = read
-            .map_err(|error| RequestError::invalid("reading the trace", error.to_string()))?
-            .into_iter()
-            .map(|data| match data {
-                HostData::F32(values) => values,
-                HostData::U32(_) => Vec::new(),
-            });
-        let (tokens, positions) = (self.meta.ids.len(), self.meta.objective.count);
-        let host = sites.iter().zip(sources).map(|(site, source)| {
-            let shape = site.shape(&self.meta.config, tokens, positions);
-            let mut next = || data.next().unwrap_or_default();
-            match source {
-                None => HostTensor::u32(shape, self.meta.ids.iter().map(|id| id.0).collect()),
-                Some(Source::Whole(_)) => HostTensor::f32(shape, next()),
-                Some(Source::Row(_, row)) => {
-                    let width = shape[0];
-                    HostTensor::f32(shape, next()[row * width..(row + 1) * width].to_vec())
-                }
-                Some(Source::Columns(pieces)) if pieces.len() == 1 => HostTensor::f32(shape, next()),
-                Some(Source::Columns(pieces)) => {
-                    let blocks: Vec<Vec<f32>> = pieces.iter().map(|_| next()).collect();
-                    HostTensor::f32(shape, side_by_side(&blocks, positions))
-                }
-            }
-        });
-        Ok(host.collect())
+        match &self.program {
+            Some(program) => read_sites(&self.model, program, &self.meta.ids, sites),
+            None => Ok(Vec::new()),
+        }
     }
+}
+
+fn not_captured(site: Site) -> RequestError {
+    RequestError::invalid(site.to_string(), "was not captured: widen --layers or --sites")
+}
+
+/// Copies tensors of a pass to the host in one round trip.
+pub(crate) fn read_sites(
+    model: &Gpt2,
+    program: &Program,
+    ids: &[TokenId],
+    sites: &[Site],
+) -> Result<Vec<HostTensor>, RequestError> {
+    let source = |site: &Site| match site {
+        Site::Tokens => Ok(None),
+        site => program.source(*site).map(Some).ok_or_else(|| not_captured(*site)),
+    };
+    let sources = sites.iter().map(source).collect::<Result<Vec<_>, _>>()?;
+    let tensors: Vec<&Tensor> = sources
+        .iter()
+        .flatten()
+        .flat_map(|source| match source {
+            Source::Whole(tensor) | Source::Row(tensor, _) => std::slice::from_ref(tensor),
+            Source::Columns(pieces) => pieces.as_slice(),
+        })
+        .collect();
+    let read = model.gpu().read_many(&tensors);
+    let mut data = read
+        .map_err(|error| RequestError::invalid("reading the trace", error.to_string()))?
+        .into_iter()
+        .map(|data| match data {
+            HostData::F32(values) => values,
+            HostData::U32(_) => Vec::new(),
+        });
+    let (tokens, positions) = (ids.len(), program.form.positions);
+    let host = sites.iter().zip(sources).map(|(site, source)| {
+        let shape = site.shape(model.config(), tokens, positions);
+        let mut next = || data.next().unwrap_or_default();
+        match source {
+            None => HostTensor::u32(shape, ids.iter().map(|id| id.0).collect()),
+            Some(Source::Whole(_)) => HostTensor::f32(shape, next()),
+            Some(Source::Row(_, row)) => {
+                let width = shape[0];
+                HostTensor::f32(shape, next()[row * width..(row + 1) * width].to_vec())
+            }
+            Some(Source::Columns(pieces)) if pieces.len() == 1 => HostTensor::f32(shape, next()),
+            Some(Source::Columns(pieces)) => {
+                let blocks: Vec<Vec<f32>> = pieces.iter().map(|_| next()).collect();
+                HostTensor::f32(shape, side_by_side(&blocks, positions))
+            }
+        }
+    });
+    Ok(host.collect())
 }
 
 /// Column blocks of a matrix with `rows` rows, joined.

@@ -34,5 +34,6 @@ pub use retrograd_formats::{
 };
 pub use retrograd_gpu::{Gpu, GpuError, GpuOptions};
 pub use retrograd_model::{
-    Finish, GenerateOptions, Generation, Gpt2, ModelError, Precision, Sampler, SamplingOptions, Trace, train,
+    ChangedWeight, Finish, GenerateOptions, Generation, Gpt2, ModelError, Precision, Sampler,
+    SamplingOptions, Trace, WeightChange, WeightEdit, train,
 };

@@ -15,5 +15,5 @@ pub(crate) use interventions::InterventionArgs;
 pub(crate) use measured::{MeasureArgs, MeasuredModel, PrecisionArg};
 pub(crate) use model::ModelArgs;
 pub(crate) use objective::ObjectiveArgs;
-pub(crate) use prompt::PromptArgs;
+pub(crate) use prompt::{PromptArgs, require_tokenizer};
 pub(crate) use trace::TraceArgs;

@@ -3,6 +3,7 @@
 pub(crate) mod attention;
 pub(crate) mod bench;
 pub(crate) mod doctor;
+pub(crate) mod edit;
 pub(crate) mod generate;
 pub(crate) mod lens;
 pub(crate) mod tokenizer;

@@ -1,9 +1,11 @@
 //! The weights of a Hugging Face model directory, mapped into memory.
 
+mod edited;
 mod shards;
 mod view;
 mod write;
 
+pub use edited::{EditedModel, TensorEdit, write_edited_model};
 pub use view::{Dtype, WeightView};
 pub use write::write_model_weights;
 

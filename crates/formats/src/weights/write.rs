@@ -48,7 +48,7 @@ pub fn write_model_weights(
 }
 
 /// Little-endian bytes of the values, or the index of one that is too large.
-fn convert(values: &[f32], dtype: Dtype) -> Result<Cow<'_, [u8]>, usize> {
+pub(super) fn convert(values: &[f32], dtype: Dtype) -> Result<Cow<'_, [u8]>, usize> {
     let words: Vec<u16> = match dtype {
         Dtype::F32 if cfg!(target_endian = "little") => {
             return Ok(Cow::Borrowed(bytemuck::cast_slice(values)));
