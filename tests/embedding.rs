@@ -1,7 +1,15 @@
-//! The program of the README and of the crate's documentation, run on the shipped model.
+//! The programs of the README and of the documentation, run on the shipped model.
 
 mod embed {
     include!("../crates/retrograd/examples/embed.rs");
+
+    pub fn run() -> Result<(), Box<dyn std::error::Error>> {
+        main()
+    }
+}
+
+mod edit_fact {
+    include!("../crates/retrograd/examples/edit_fact.rs");
 
     pub fn run() -> Result<(), Box<dyn std::error::Error>> {
         main()
@@ -15,6 +23,7 @@ fn it_runs() {
     // Its paths are those of a program started at the root of the project.
     std::env::set_current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")).unwrap();
     embed::run().unwrap();
+    edit_fact::run().unwrap();
 }
 
 #[test]
@@ -22,6 +31,14 @@ fn it_is_fifteen_lines() {
     let program = include_str!("../crates/retrograd/examples/embed.rs");
     let body = program.lines().skip_while(|line| !line.starts_with("fn main")).count();
     assert!(body <= 15, "{body} lines");
+}
+
+#[test]
+fn a_fact_is_edited_in_twenty_lines() {
+    let program = include_str!("../crates/retrograd/examples/edit_fact.rs");
+    assert!(program.lines().count() <= 20, "{} lines", program.lines().count());
+    let page = include_str!("../docs/editing.md");
+    assert!(page.contains(program), "docs/editing.md shows another program");
 }
 
 #[test]

@@ -195,7 +195,7 @@ fn a_reader_that_leaves_early_is_no_error() {
 #[test]
 fn help_and_version() {
     for command in
-        ["trace", "attention", "lens", "generate", "train", "tokenizer", "verify", "bench", "doctor"]
+        ["trace", "attention", "lens", "edit", "generate", "train", "tokenizer", "verify", "bench", "doctor"]
     {
         let help = retrograd(&[command, "--help"]).succeeds();
         assert!(help.contains("Usage: retrograd"), "{help}");

@@ -5,6 +5,7 @@ mod bad_request;
 mod bad_weights;
 mod bench;
 mod documents;
+mod editing;
 mod harness;
 mod lens;
 mod model_dir;

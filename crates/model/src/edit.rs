@@ -68,8 +68,9 @@ pub struct ChangedWeight {
 
 /// A weight as it was.
 enum Original {
-    /// f32: a copy on the device.
-    Device { saved: Tensor, changed: bool },
+    /// f32: a copy on the device, and the buffer that receives the changes: the weight itself, unless that is an
+    /// image, into which it is packed after each change.
+    Device { saved: Tensor, edited: Tensor, changed: bool },
     /// f16: its values, exact in f32, and the edited ones before they are rounded.
     Host { saved: Vec<f32>, edited: Vec<f32>, changed: bool },
 }
@@ -189,16 +190,36 @@ impl WeightEdit {
                 self.apply_on_host(name, weight, x, delta, scale)?;
                 continue;
             }
-            if let Some(Original::Device { changed, .. }) = self.originals.get_mut(name) {
-                *changed = true;
-            } else {
-                let saved = gpu.allocate(weight.shape(), Dtype::F32)?;
-                recorder.copy(weight, 0, &saved, 0, weight.len())?;
-                self.originals.insert(name.clone(), Original::Device { saved, changed: true });
+            let edited = self.opened(&mut recorder, name, weight)?;
+            let product = Gemm::tn(*x, *delta, Matrix::of(&edited)).alpha(scale).accumulate(true);
+            ops::gemm(&mut recorder, product)?;
+            if weight.is_image() {
+                pack(&mut recorder, &edited, weight)?;
             }
-            ops::gemm(&mut recorder, Gemm::tn(*x, *delta, Matrix::of(weight)).alpha(scale).accumulate(true))?;
         }
         Ok(gpu.run(&recorder.finish()?)?)
+    }
+
+    /// The buffer that receives the changes of an f32 weight. The first time, the weight is saved.
+    fn opened(&mut self, recorder: &mut Recorder, name: &str, weight: &Tensor) -> Result<Tensor, ModelError> {
+        if let Some(Original::Device { edited, changed, .. }) = self.originals.get_mut(name) {
+            *changed = true;
+            return Ok(edited.clone());
+        }
+        let gpu = self.model.gpu();
+        let saved = gpu.allocate(weight.shape(), Dtype::F32)?;
+        let edited = if weight.is_image() {
+            ops::unpack(recorder, ops::Unpack { image: weight, first_row: 0, out: &saved })?;
+            let edited = gpu.allocate(weight.shape(), Dtype::F32)?;
+            recorder.copy(&saved, 0, &edited, 0, saved.len())?;
+            edited
+        } else {
+            recorder.copy(weight, 0, &saved, 0, saved.len())?;
+            weight.clone()
+        };
+        let original = Original::Device { saved, edited: edited.clone(), changed: true };
+        self.originals.insert(name.to_owned(), original);
+        Ok(edited)
     }
 
     fn apply_on_host(
@@ -247,8 +268,11 @@ impl WeightEdit {
         let mut recorder = Recorder::new(&gpu);
         for (name, weight) in self.model.0.parameters.named() {
             match self.originals.get_mut(&name) {
-                Some(Original::Device { saved, changed }) if *changed => {
-                    recorder.copy(saved, 0, weight, 0, weight.len())?;
+                Some(Original::Device { saved, edited, changed }) if *changed => {
+                    recorder.copy(saved, 0, edited, 0, saved.len())?;
+                    if weight.is_image() {
+                        pack(&mut recorder, saved, weight)?;
+                    }
                     *changed = false;
                 }
                 Some(Original::Host { saved, edited, changed }) if *changed => {
@@ -274,11 +298,11 @@ impl WeightEdit {
         let mut changes = Vec::new();
         let mut recorder = Recorder::new(gpu);
         let (mut names, mut sums) = (Vec::new(), Vec::new());
-        for (name, weight) in self.model.0.parameters.named() {
+        for (name, _) in self.model.0.parameters.named() {
             match self.originals.get(&name) {
-                Some(Original::Device { saved, changed: true }) => {
-                    let difference = gpu.allocate(weight.shape(), Dtype::F32)?;
-                    let op = ops::AddScaled { a: weight, b: saved, scale: -1.0, out: &difference };
+                Some(Original::Device { saved, edited, changed: true }) => {
+                    let difference = gpu.allocate(saved.shape(), Dtype::F32)?;
+                    let op = ops::AddScaled { a: edited, b: saved, scale: -1.0, out: &difference };
                     ops::add_scaled(&mut recorder, op)?;
                     let sum = gpu.tensor([2])?;
                     for (out_index, a) in [&difference, saved].into_iter().enumerate() {
@@ -310,9 +334,11 @@ impl WeightEdit {
     pub fn changed_weights(&self) -> Result<Vec<ChangedWeight>, ModelError> {
         let gpu = self.model.gpu();
         let mut changed = Vec::new();
-        for (name, weight) in self.model.0.parameters.named() {
+        for (name, _) in self.model.0.parameters.named() {
             let (before, after) = match self.originals.get(&name) {
-                Some(Original::Device { saved, changed: true }) => (gpu.read(saved)?, gpu.read(weight)?),
+                Some(Original::Device { saved, edited, changed: true }) => {
+                    (gpu.read(saved)?, gpu.read(edited)?)
+                }
                 Some(Original::Host { saved, edited, changed: true }) => (saved.clone(), edited.clone()),
                 _ => continue,
             };
@@ -351,6 +377,10 @@ fn linear(model: &Gpt2, layer: LinearLayer) -> Result<&Linear, ModelError> {
         LinearKind::Fc => &block.c_fc,
         LinearKind::MlpProj => &block.mlp_proj,
     })
+}
+
+fn pack(recorder: &mut Recorder, source: &Tensor, image: &Tensor) -> Result<(), ModelError> {
+    Ok(ops::pack(recorder, ops::Pack { source: Matrix::of(source), image, first_row: 0 })?)
 }
 
 fn f16_bits(values: &[f32]) -> Vec<u16> {

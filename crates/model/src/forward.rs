@@ -8,6 +8,7 @@ use crate::trace::read_sites;
 use retrograd_formats::{
     BlockSite, Capture, HostTensor, Interventions, Objective, Site, TokenId, TraceRead as _, TraceRequest,
 };
+use retrograd_gpu::{Dtype, Recorder, ops};
 
 impl Gpt2 {
     /// Runs a forward pass and returns the logits from position `first` on, `[T − first, V]`.
@@ -115,14 +116,20 @@ impl Gpt2 {
             let reason = format!("is outside the vocabulary of {}", self.config().vocab_size);
             return Err(ModelError::invalid(format!("token id {token}"), reason));
         };
-        let at = (row - range.first) * width;
-        let gpu = self.gpu();
-        if range.rows.dtype() == retrograd_gpu::Dtype::F16 && !width.is_multiple_of(2) {
+        let (gpu, first_row) = (self.gpu(), row - range.first);
+        let mut recorder = Recorder::new(gpu);
+        if range.rows.is_image() {
+            let copied = gpu.tensor([1, width])?;
+            ops::unpack(&mut recorder, ops::Unpack { image: &range.rows, first_row, out: &copied })?;
+            gpu.run(&recorder.finish()?)?;
+            return Ok(gpu.read(&copied)?);
+        }
+        let at = first_row * width;
+        if range.rows.dtype() == Dtype::F16 && !width.is_multiple_of(2) {
             // Copies on the device are by whole words, which such a row does not begin with.
             return Ok(gpu.read(&range.rows)?[at..at + width].to_vec());
         }
         let copied = gpu.allocate([width].into(), range.rows.dtype())?;
-        let mut recorder = retrograd_gpu::Recorder::new(gpu);
         recorder.copy(&range.rows, at, &copied, 0, width)?;
         gpu.run(&recorder.finish()?)?;
         Ok(gpu.read(&copied)?)

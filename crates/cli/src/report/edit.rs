@@ -21,7 +21,7 @@ pub(crate) fn edit(page: &mut Page, entry: &EditEntry, note: &str) {
         &format!(
             "{} of {several} {layers}, η {}, {} {steps}{note}",
             if entry.method == "shift" { "forward pass shift" } else { "sgd" },
-            short(f64::from(entry.eta)),
+            entry.eta,
             entry.steps
         ),
     );
@@ -158,7 +158,7 @@ pub(crate) fn sweep(page: &mut Page, report: &SweepReport) {
     // 6 columns for the layer, 9 for a number.
     let across = ((page.width() - 8) / 9).max(1);
     for etas in etas.chunks(across) {
-        let header: String = etas.iter().map(|eta| format!("{:>9}", short(f64::from(*eta)))).collect();
+        let header: String = etas.iter().map(|eta| format!("{eta:>9}")).collect();
         page.line(paint(DIM, format_args!("  {:<6}{header}", "η")));
         for layers in &layers {
             let cells: String = etas
@@ -187,7 +187,7 @@ pub(crate) fn sweep(page: &mut Page, report: &SweepReport) {
         page.remark(&format!(
             "'auto' takes {}, η {}: target {}, ‖ΔW‖/‖W‖ {}",
             label(&best.layers),
-            short(f64::from(best.eta)),
+            best.eta,
             percent(best.target_probability),
             short(best.relative_change)
         ));

@@ -67,5 +67,5 @@ fn settings(row: &EvaluationRow) -> String {
     };
     let steps =
         row.steps.filter(|steps| *steps > 1).map(|steps| format!(" ≤{steps} steps")).unwrap_or_default();
-    format!("{layers}η {}{steps}", short(f64::from(eta)))
+    format!("{layers}η {eta}{steps}")
 }
