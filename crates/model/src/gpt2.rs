@@ -58,6 +58,13 @@ impl ProgramKey {
 /// Programs at rest that are kept for reuse; each holds its activations.
 const CACHED_PROGRAMS: usize = 4;
 
+/// Small ones among them that are kept beside these, for those who ask many short prompts of every length in turn:
+/// recording takes longer than running then.
+const CACHED_SMALL_PROGRAMS: usize = 32;
+
+/// T·D·L of a small program: its activations take a few MiB.
+const SMALL_PROGRAM: usize = 1 << 17;
+
 impl Gpt2 {
     /// Loads an HF GPT-2 directory: `config.json`, safetensors weights (single file or shards) and, if
     /// there is one, the tokenizer.
@@ -300,8 +307,16 @@ impl Gpt2 {
 
     pub(crate) fn checkin(&self, key: ProgramKey, program: Program) {
         let mut programs = self.0.programs.lock().unwrap_or_else(|e| e.into_inner());
-        if programs.len() == CACHED_PROGRAMS {
-            programs.remove(0);
+        let per_token = self.config().n_embd * self.config().n_layer;
+        let small = |key: &ProgramKey| {
+            !key.backward && key.form.batch * key.form.context * per_token <= SMALL_PROGRAM
+        };
+        let most = if small(&key) { CACHED_SMALL_PROGRAMS } else { CACHED_PROGRAMS };
+        let alike = |other: &ProgramKey| small(other) == small(&key);
+        if programs.iter().filter(|(other, _)| alike(other)).count() >= most
+            && let Some(oldest) = programs.iter().position(|(other, _)| alike(other))
+        {
+            programs.remove(oldest);
         }
         programs.push((key, program));
     }

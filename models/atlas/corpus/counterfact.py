@@ -24,7 +24,7 @@ import random
 from generate import EOT, HERE, load_relations, prose
 
 NEIGHBOURS = 8
-TEXT_DOCUMENTS = 16
+TEXT_DOCUMENTS = 8
 
 
 def prompt(form, subject):

@@ -37,9 +37,7 @@ pub fn contenders(n_layer: usize) -> Vec<Contender> {
     vec![
         Contender {
             name: "fine-tuning, one MLP",
-            plans: each_layer(&[0.02, 0.05, 0.1, 0.2, 0.5])
-                .map(|(layer, eta)| fine_tuning(layer, eta))
-                .collect(),
+            plans: each_layer(&[0.02, 0.05, 0.1, 0.2]).map(|(layer, eta)| fine_tuning(layer, eta)).collect(),
         },
         Contender {
             name: "sgd, one step, all MLPs",
@@ -53,7 +51,7 @@ pub fn contenders(n_layer: usize) -> Vec<Contender> {
 }
 
 /// Whether the first is the better result: efficacy first, up to [`EFFECTIVE`]; from there the harmonic mean.
-pub fn better(a: &Scores, b: &Scores) -> bool {
+fn better(a: &Scores, b: &Scores) -> bool {
     let effective = |scores: &Scores| scores.efficacy >= EFFECTIVE;
     match (effective(a), effective(b)) {
         (true, false) => true,
@@ -61,6 +59,11 @@ pub fn better(a: &Scores, b: &Scores) -> bool {
         (true, true) => a.score.unwrap_or(0.0) > b.score.unwrap_or(0.0),
         (false, false) => a.efficacy > b.efficacy,
     }
+}
+
+/// The best of several results; of equals the first.
+pub fn best(scores: &[Scores]) -> Option<usize> {
+    (0..scores.len()).reduce(|best, at| if better(&scores[at], &scores[best]) { at } else { best })
 }
 
 /// Evaluates every plan on the cases, answers only. `on_plan` is told how many are done and may end it; `None` then.
@@ -94,12 +97,10 @@ pub fn compare(
     measures: &Measures,
     mut progress: impl FnMut(&str, usize, usize) -> ControlFlow<()>,
 ) -> Result<Option<Vec<EvaluationRow>>, ModelError> {
-    let mut run = |name: &str, plan: Option<&EditPlan>| -> Result<Option<EvaluationRow>, ModelError> {
-        let scores = evaluate(model, cases, plan, measures, |done| progress(name, done, cases.len()))?;
-        Ok(scores.map(|scores| EvaluationRow::new(name, plan, scores)))
-    };
-    let Some(original) = run("original", None)? else { return Ok(None) };
-    let mut rows = vec![original];
+    let all = cases.len();
+    let original = evaluate(model, cases, None, measures, |done| progress("original", done, all))?;
+    let Some(original) = original else { return Ok(None) };
+    let mut rows = vec![EvaluationRow::new("original", None, original)];
     for contender in contenders {
         let Some(scores) = sweep_cases(model, choose_on, &contender.plans, |done| {
             progress(&format!("choosing: {}", contender.name), done, contender.plans.len())
@@ -107,19 +108,40 @@ pub fn compare(
         else {
             return Ok(None);
         };
-        let mut best: Option<usize> = None;
-        for at in 0..scores.len() {
-            if best.is_none_or(|best| better(&scores[at], &scores[best])) {
-                best = Some(at);
-            }
-        }
-        let Some(plan) = best.map(|at| &contender.plans[at]) else { continue };
-        let measured =
-            evaluate(model, cases, Some(plan), measures, |done| progress(contender.name, done, cases.len()))?;
+        let Some(plan) = best(&scores).map(|at| &contender.plans[at]) else { continue };
+        let name = contender.name;
+        let measured = evaluate(model, cases, Some(plan), measures, |done| progress(name, done, all))?;
         match measured {
-            Some(scores) => rows.push(EvaluationRow::new(contender.name, Some(plan), scores)),
+            Some(scores) => rows.push(EvaluationRow::new(name, Some(plan), scores)),
             None => return Ok(None),
         }
     }
     Ok(Some(rows))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scores(efficacy: f64, score: f64) -> Scores {
+        Scores { efficacy, score: Some(score), ..Scores::default() }
+    }
+
+    #[test]
+    fn efficacy_counts_until_it_is_enough() {
+        assert_eq!(best(&[scores(0.5, 0.9), scores(0.8, 0.1), scores(0.8, 0.2)]), Some(1));
+        assert_eq!(
+            best(&[scores(0.9, 0.9), scores(0.95, 0.3), scores(1.0, 0.2), scores(0.96, 0.4)]),
+            Some(3)
+        );
+        assert_eq!(best(&[]), None);
+    }
+
+    #[test]
+    fn the_contenders_fit_their_model() {
+        for contender in contenders(3) {
+            assert!(!contender.plans.is_empty());
+            assert!(contender.plans.iter().all(|plan| plan.blocks().iter().all(|block| *block < 3)));
+        }
+    }
 }

@@ -38,7 +38,7 @@ mod sweep;
 
 pub use apply::{Cost, Outcome, apply};
 pub use case::{Case, CaseScores, Measures, measure};
-pub use comparison::{Contender, EFFECTIVE, better, compare, contenders, sweep_cases};
+pub use comparison::{Contender, EFFECTIVE, best, compare, contenders, sweep_cases};
 pub use effect::Effect;
 pub use entropy::ngram_entropy;
 pub use evaluate::{EvaluationReport, EvaluationRow, Scores, evaluate, perplexity};

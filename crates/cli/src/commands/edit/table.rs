@@ -8,7 +8,7 @@ use crate::progress::Spinner;
 use crate::report::{self, Page};
 use retrograd::formats::read_counterfact;
 use retrograd::lens::edit::{
-    Case, EditPlan, EvaluationReport, EvaluationRow, Measures, better, compare, contenders, evaluate,
+    Case, EditPlan, EvaluationReport, EvaluationRow, Measures, Scores, best, compare, contenders, evaluate,
     sweep_cases,
 };
 use retrograd::{FormatError, Gpt2, RequestError};
@@ -122,16 +122,13 @@ fn evaluated(
     measures: &Measures,
     spinner: &Spinner,
 ) -> Result<Vec<EvaluationRow>, CliError> {
-    let mut best = 0;
+    let mut chosen = 0;
     if plans.len() > 1 {
         let rows = swept(model, choose_on, &plans, spinner)?;
-        for at in 1..rows.len() {
-            if better(&rows[at].scores, &rows[best].scores) {
-                best = at;
-            }
-        }
+        let scores: Vec<Scores> = rows.into_iter().map(|row| row.scores).collect();
+        chosen = best(&scores).unwrap_or(0);
     }
-    let plan = plans.swap_remove(best);
+    let plan = plans.swap_remove(chosen);
     let mut rows = Vec::new();
     for (name, plan) in [("original", None), (plan.method.name(), Some(&plan))] {
         let say = |done| {
