@@ -6,8 +6,8 @@
 //! only some sites captured.
 
 mod compare;
-mod factorization;
 pub mod edit;
+mod factorization;
 mod gradient;
 mod heads;
 mod probability;
