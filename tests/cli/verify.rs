@@ -129,10 +129,13 @@ fn files_that_do_not_fit() {
 
 #[test]
 fn kernels_alone() {
-    let document = retrograd(&["verify", "--kernels", "add_scaled,zero_col*", "--json"]).json();
+    let document = retrograd(&["verify", "--kernels", "add_scaled,replace_h*", "--json"]).json();
     assert_eq!((&document["model"], &document["tokens"]), (&Value::Null, &Value::Null));
     let checks = document["checks"].as_array().unwrap();
-    assert_eq!(checks.iter().map(|check| &check["name"]).collect::<Vec<_>>(), ["add_scaled", "zero_columns"]);
+    assert_eq!(
+        checks.iter().map(|check| &check["name"]).collect::<Vec<_>>(),
+        ["add_scaled", "replace_heads"]
+    );
     let page = retrograd(&["verify", "--kernels", "gemm_heads", "--gemm", "portable"]).succeeds();
     assert!(page.contains("gemm of heads portable") && page.contains("all within tolerance"), "{page}");
     assert!(!page.contains("workgroup") && page.lines().all(|line| line.chars().count() <= 110), "{page}");

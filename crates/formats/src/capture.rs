@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 /// assert!(capture.keeps(Site::Loss));
 /// # Ok::<(), retrograd_formats::RequestError>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Capture {
     /// First and last of each range; `None` keeps every layer.
     layers: Option<Vec<(usize, usize)>>,
@@ -22,7 +22,7 @@ pub struct Capture {
     head_norms: bool,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Names {
     All,
     Only(BTreeSet<Site>),

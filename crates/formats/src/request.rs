@@ -83,13 +83,16 @@ pub struct TraceMeta {
     pub config: Config,
 }
 
-/// Frobenius norms of the attention maps of every head, by layer and head.
+/// Frobenius norms of the attention maps of every head, and its attribution, by layer and head.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HeadNorms {
     /// ‖A‖, `[n_layer][n_head]`.
     pub pattern: Vec<Vec<f64>>,
     /// ‖R‖, `[n_layer][n_head]`.
     pub reversed: Vec<Vec<f64>>,
+    /// Σ A ⊙ ∂L/∂A = Σ o ⊙ ∂L/∂o, `[n_layer][n_head]`: attribution patching against zero. To first order silencing the head
+    /// changes the loss by its negative.
+    pub attribution: Vec<Vec<f64>>,
 }
 
 /// A finished trace: on the device, from the oracle, or read from a file.

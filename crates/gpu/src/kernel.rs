@@ -32,19 +32,21 @@ shaders!(
     "gemm_register",
     "gemm_workgroup",
     "global_norm",
+    "head_products",
     "layer_norm",
     "layer_norm_backward",
     "layer_norm_grad",
     "map_norms",
     "pack",
+    "patch_attention",
     "position_embedding_backward",
+    "replace_heads",
     "row_reduce",
     "reversed_attention",
     "square_sum",
     "unpack",
     "vocabulary_summary",
     "weighted_sum",
-    "zero_columns",
 );
 
 /// A kernel and the options of its variant.

@@ -14,6 +14,16 @@ pub enum HostData {
     U32(Vec<u32>),
 }
 
+impl HostData {
+    /// The floats; none where it holds integers.
+    pub fn into_f32(self) -> Vec<f32> {
+        match self {
+            HostData::F32(values) => values,
+            HostData::U32(_) => Vec::new(),
+        }
+    }
+}
+
 /// Largest staging buffer. Larger requests are read in rounds, so that reading a trace never
 /// doubles the memory it needs.
 const STAGING_BYTES: u64 = 64 << 20;

@@ -95,15 +95,22 @@ fn every_operation(gpu: &Gpu, recorder: &mut Recorder) -> Vec<(&'static str, Ten
     let scores = Gemm::nt(part(0), part(1), map(&pattern)).maps(batches, heads).alpha(0.5);
     ops::gemm(recorder, scores.causal(ops::Causal::LowerC)).unwrap();
     ops::causal_softmax(recorder, &pattern).unwrap();
-    ops::add_scaled(recorder, ops::AddScaled { a: &pattern, b: &pattern, scale: 0.5, out: &patched })
-        .unwrap();
+    let alpha = gpu.upload([1], &[0.5]).unwrap();
+    let op = ops::PatchAttention { pattern: &pattern, map: &pattern, alpha: &alpha, out: &patched };
+    ops::patch_attention(recorder, op).unwrap();
     let d_o = Matrix::of(&delta).rows(0, t).columns(0, dh).strides(t * d, dh);
     ops::gemm(recorder, Gemm::nt(d_o, part(2), map(&e)).maps(batches, heads)).unwrap();
     let op =
         ops::ReversedAttention { pattern: &pattern, e: &e, first_row: 0, scale: 0.5, reversed: &reversed };
     ops::reversed_attention(recorder, op).unwrap();
     let silenced = output([rows, d]);
-    ops::zero_columns(recorder, ops::ZeroColumns { x: &x, keep: &keep, out: &silenced }).unwrap();
+    let replaced = keep.reshape([1, heads]);
+    let op = ops::ReplaceHeads { x: &x, replaced: &replaced, fill: None, first_position: 0, out: &silenced };
+    ops::replace_heads(recorder, op).unwrap();
+    let products = output([1, heads]).reshape([heads]);
+    let op = ops::HeadProducts { a: &x, b: &delta, batch: 1, heads, out: &products, out_index: 0 };
+    ops::head_products(recorder, op).unwrap();
+    keep_result("head products", &products);
     for (name, tensor) in [("A", &pattern), ("A'", &patched), ("R", &reversed), ("silenced", &silenced)] {
         keep_result(name, tensor);
     }
@@ -123,7 +130,14 @@ fn every_operation(gpu: &Gpu, recorder: &mut Recorder) -> Vec<(&'static str, Ten
     let loss = output([1, 1]).reshape([1]);
     let deltas = [output([rows, 17]), output([rows, v - 17])];
     let logits = [logits_low.clone(), logits_high.clone()];
-    let op = ops::CrossEntropy { logits: &logits, targets: &tokens, delta: &deltas, loss: &loss };
+    let op = ops::CrossEntropy {
+        logits: &logits,
+        targets: &tokens,
+        mean_over: rows,
+        delta: &deltas,
+        row_loss: &output([1, rows]).reshape([rows]),
+        loss: &loss,
+    };
     ops::cross_entropy(recorder, op).unwrap();
     keep_result("loss", &loss);
     keep_result("δ", &deltas[1]);
@@ -352,9 +366,17 @@ fn wrong_operands_are_named() {
 
     let found = error(gpu, |r| ops::causal_softmax(r, &a));
     assert!(matches!(found, GpuError::Shape { op: "causal_softmax", .. }), "{found}");
-    let keep = gpu.upload_u32([3], &[1; 3]).unwrap();
-    let found = error(gpu, |r| ops::zero_columns(r, ops::ZeroColumns { x: &a, keep: &keep, out: &a }));
-    assert!(matches!(found, GpuError::Shape { operand: "keep", .. }), "{found}");
+    let replaced = gpu.upload_u32([1, 5], &[1; 5]).unwrap();
+    let op = ops::ReplaceHeads { x: &a, replaced: &replaced, fill: None, first_position: 0, out: &a };
+    let found = error(gpu, |r| ops::replace_heads(r, op));
+    assert!(matches!(found, GpuError::Shape { operand: "replaced", .. }), "{found}");
+    let op = ops::HeadProducts { a: &a, b: &a, batch: 1, heads: 5, out: &c, out_index: 0 };
+    let found = error(gpu, |r| ops::head_products(r, op));
+    assert!(matches!(found, GpuError::Shape { operand: "a", .. }), "{found}");
+    let alpha = gpu.upload([2], &[1.0; 2]).unwrap();
+    let op = ops::PatchAttention { pattern: &a, map: &a, alpha: &alpha, out: &a };
+    let found = error(gpu, |r| ops::patch_attention(r, op));
+    assert!(matches!(found, GpuError::Shape { operand: "map", .. }), "{found}");
     let found = error(gpu, |r| ops::column_sum(r, ops::ColumnSum { x: &a, first_column: 0, out: &bias }));
     assert!(matches!(found, GpuError::Shape { operand: "out", .. }), "{found}");
     let found = error(gpu, |r| ops::add_scaled(r, ops::AddScaled { a: &a, b: &b, scale: 1.0, out: &c }));

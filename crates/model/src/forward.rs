@@ -1,9 +1,9 @@
 //! Forward passes whose result is more, or less, than the logits after the last token.
 
 use crate::ModelError;
-use crate::gpt2::{Gpt2, ProgramKey, loss_kind};
-use crate::head::LossKind;
-use crate::program::{Form, Purpose};
+use crate::form::Form;
+use crate::gpt2::{Gpt2, ProgramKey};
+use crate::program::Purpose;
 use crate::trace::read_sites;
 use retrograd_formats::{
     BlockSite, Capture, HostTensor, Interventions, Objective, Site, TokenId, TraceRead as _, TraceRequest,
@@ -50,13 +50,7 @@ impl Gpt2 {
                 return Err(ModelError::invalid(site.to_string(), "is not computed by a forward pass"));
             }
         }
-        let form = Form {
-            batch: 1,
-            context: ids.len(),
-            loss: LossKind::None,
-            first_position: first,
-            positions: ids.len() - first,
-        };
+        let form = Form::logits_from(ids.len(), first);
         let mut kept: Vec<Site> = sites.to_vec();
         kept.sort();
         kept.dedup();
@@ -84,13 +78,7 @@ impl Gpt2 {
             return Ok(self.trace(&request.clone().capture(capture))?.loss()?);
         }
         let objective = request.resolve(self.config())?;
-        let form = Form {
-            batch: 1,
-            context: request.ids.len(),
-            loss: loss_kind(&objective),
-            first_position: objective.first_position,
-            positions: objective.count,
-        };
+        let form = Form::of(request.ids.len(), &objective);
         let key = ProgramKey::forward(form);
         let program = match self.checkout(&key) {
             Some(program) => program,
@@ -98,7 +86,7 @@ impl Gpt2 {
         };
         let tokens: Vec<u32> = request.ids.iter().map(|id| id.0).collect();
         program.write_tokens(self.gpu(), &tokens)?;
-        self.write_objective(&program, &objective)?;
+        self.write_objectives(&program, std::slice::from_ref(&objective))?;
         program.run(self.gpu())?;
         let loss = self.gpu().read(&program.head.loss)?;
         self.checkin(key, program);

@@ -2,8 +2,9 @@
 
 use crate::ModelError;
 use crate::gpt2::Gpt2;
+use crate::memory::keep_mask;
 use crate::parameters::Block;
-use crate::program::{Program, keep_mask};
+use crate::program::Program;
 use crate::sample::{Sampler, SamplingOptions};
 use retrograd_formats::{Interventions, TokenId};
 use retrograd_gpu::ops::{self, Gemm, Matrix};

@@ -1,9 +1,11 @@
 //! A loaded model and the passes it has recorded.
 
 use crate::ModelError;
+use crate::form::Form;
 use crate::head::LossKind;
+use crate::memory::Changes;
 use crate::parameters::{Parameters, Precision, Values, WeightUse};
-use crate::program::{Form, Program, Purpose};
+use crate::program::{Cut, Program, Purpose};
 use crate::trace::Trace;
 use retrograd_formats::{
     Capture, Config, Interventions, Objective, RequestError, ResolvedObjective, TextObjective, TokenId,
@@ -44,6 +46,12 @@ pub(crate) struct ProgramKey {
 }
 
 impl ProgramKey {
+    /// A forward and a backward pass that keep what was asked for.
+    pub(crate) fn trace(form: Form, capture: &Capture, config: &Config) -> Self {
+        let (kept, head_norms) = (kept_sites(capture, config), capture.keeps_head_norms());
+        ProgramKey { form, backward: true, kept, head_norms }
+    }
+
     /// A forward pass that keeps nothing but its logits and its loss.
     pub(crate) fn forward(form: Form) -> Self {
         ProgramKey { form, backward: false, kept: Vec::new(), head_norms: false }
@@ -198,16 +206,8 @@ impl Gpt2 {
     /// Runs one forward and one backward pass. The returned trace stays on the device until it is read.
     pub fn trace(&self, request: &TraceRequest) -> Result<Trace, ModelError> {
         let objective = request.resolve(self.config())?;
-        let form = Form {
-            batch: 1,
-            context: request.ids.len(),
-            loss: loss_kind(&objective),
-            first_position: objective.first_position,
-            positions: objective.count,
-        };
-        let kept = kept_sites(&request.capture, self.config());
-        let head_norms = request.capture.keeps_head_norms();
-        let key = ProgramKey { form, backward: true, kept, head_norms };
+        let form = Form::of(request.ids.len(), &objective);
+        let key = ProgramKey::trace(form, &request.capture, self.config());
         let reusable = request.interventions.is_empty();
         let cached = if reusable { self.checkout(&key) } else { None };
         let program = match cached {
@@ -216,7 +216,7 @@ impl Gpt2 {
         };
         let ids: Vec<u32> = request.ids.iter().map(|id| id.0).collect();
         program.write_tokens(self.gpu(), &ids)?;
-        self.write_objective(&program, &objective)?;
+        self.write_objectives(&program, std::slice::from_ref(&objective))?;
         program.run(self.gpu())?;
         Ok(Trace::new(self.clone(), program, reusable.then_some(key), objective, request.ids.clone()))
     }
@@ -240,13 +240,7 @@ impl Gpt2 {
         // The checks are those of a trace; any target will do.
         let probe = TraceRequest::new(ids.to_vec(), Objective::Target(TokenId(0)));
         probe.interventions(interventions.clone()).resolve(self.config())?;
-        let form = Form {
-            batch: 1,
-            context: ids.len(),
-            loss: LossKind::None,
-            first_position: ids.len() - 1,
-            positions: 1,
-        };
+        let form = Form::logits_from(ids.len(), ids.len() - 1);
         let cached = if interventions.is_empty() { self.checkout(&ProgramKey::forward(form)) } else { None };
         let program = match cached {
             Some(program) => program,
@@ -259,14 +253,7 @@ impl Gpt2 {
     }
 
     pub(crate) fn read_logits(&self, program: &Program) -> Result<Vec<f32>, ModelError> {
-        let pieces: Vec<_> = program.head.logits.iter().collect();
-        let mut logits = Vec::with_capacity(self.config().vocab_size);
-        for piece in self.gpu().read_many(&pieces)? {
-            if let retrograd_gpu::HostData::F32(values) = piece {
-                logits.extend(values);
-            }
-        }
-        Ok(logits)
+        program.head.read_logits(self.gpu())
     }
 
     pub(crate) fn build(
@@ -275,28 +262,46 @@ impl Gpt2 {
         purpose: &Purpose,
         interventions: &Interventions,
     ) -> Result<Program, ModelError> {
-        Program::build(self.gpu(), self.config(), &self.0.parameters, form, purpose, interventions)
+        self.build_cut(form, purpose, interventions, Cut::None)
     }
 
-    pub(crate) fn write_objective(
+    /// The same, cut into two stages.
+    pub(crate) fn build_cut<'a>(
+        &self,
+        form: Form,
+        purpose: &Purpose,
+        changes: impl Into<Changes<'a>>,
+        cut: Cut,
+    ) -> Result<Program, ModelError> {
+        Program::build(self.gpu(), self.config(), &self.0.parameters, form, purpose, changes, cut)
+    }
+
+    /// Writes the objectives of all sequences; they are of one kind.
+    pub(crate) fn write_objectives(
         &self,
         program: &Program,
-        objective: &ResolvedObjective,
+        objectives: &[ResolvedObjective],
     ) -> Result<(), ModelError> {
         let vocab = self.config().vocab_size;
-        match &objective.objective {
-            Objective::Delta { delta, .. } => program.write_delta(self.gpu(), vocab, delta),
-            Objective::LogitDifference { token, minus } => {
-                let mut delta = vec![0.0; vocab];
-                delta[minus.0 as usize] += 1.0;
-                delta[token.0 as usize] -= 1.0;
-                program.write_delta(self.gpu(), vocab, &delta)
+        if program.form.loss == LossKind::Linear {
+            let mut rows = Vec::with_capacity(program.form.loss_rows() * vocab);
+            for objective in objectives {
+                match &objective.objective {
+                    Objective::Delta { delta, .. } => rows.extend_from_slice(delta),
+                    Objective::LogitDifference { token, minus } => {
+                        let first = rows.len();
+                        rows.resize(first + vocab, 0.0);
+                        rows[first + minus.0 as usize] += 1.0;
+                        rows[first + token.0 as usize] -= 1.0;
+                    }
+                    _ => {}
+                }
             }
-            _ => {
-                let targets: Vec<u32> = objective.targets.iter().map(|id| id.0).collect();
-                program.write_targets(self.gpu(), &targets)
-            }
+            return program.write_delta(self.gpu(), vocab, &rows);
         }
+        let targets: Vec<u32> =
+            objectives.iter().flat_map(|objective| &objective.targets).map(|id| id.0).collect();
+        program.write_targets(self.gpu(), &targets)
     }
 
     pub(crate) fn checkout(&self, key: &ProgramKey) -> Option<Program> {
@@ -319,13 +324,6 @@ impl Gpt2 {
             programs.remove(oldest);
         }
         programs.push((key, program));
-    }
-}
-
-pub(crate) fn loss_kind(objective: &ResolvedObjective) -> LossKind {
-    match objective.objective {
-        Objective::LogitDifference { .. } | Objective::Delta { .. } => LossKind::Linear,
-        _ => LossKind::CrossEntropy,
     }
 }
 

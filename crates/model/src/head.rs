@@ -9,9 +9,11 @@
 //! The vocabulary comes in ranges: (P, V) logits and E are bound piece by piece.
 
 use crate::ModelError;
+use crate::form::Form;
 use crate::parameters::Norm;
+use crate::trace::side_by_side;
 use retrograd_gpu::ops::{self, Gemm, Matrix, VocabRange};
-use retrograd_gpu::{Gpu, Recorder, Tensor};
+use retrograd_gpu::{Gpu, HostData, Recorder, Tensor};
 
 /// How the loss is formed from the logits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -38,14 +40,16 @@ pub(crate) struct Head {
     pub(crate) kind: LossKind,
     pub(crate) first_position: usize, // row of r where the P rows begin
     pub(crate) pieces: Vec<Piece>,
-    pub(crate) normed: Tensor,            // x (P, D)
-    pub(crate) stats: Tensor,             // μ, 1/σ (P, 2)
-    pub(crate) logits: Vec<Tensor>,       // (P, piece)
-    pub(crate) targets: Tensor,           // (P) u32
-    pub(crate) loss: Tensor,              // (1)
-    pub(crate) delta: Vec<Tensor>,        // δ_logits (P, piece); empty without a loss
-    pub(crate) d_normed: Tensor,          // ∂x (P, D)
-    block_sums: Option<Tensor>,           // ∂x of every block of the vocabulary (blocks, P, D)
+    pub(crate) normed: Tensor,      // x (P, D)
+    pub(crate) stats: Tensor,       // μ, 1/σ (P, 2)
+    pub(crate) logits: Vec<Tensor>, // (P, piece)
+    pub(crate) targets: Tensor,     // (P) u32
+    pub(crate) loss: Tensor,        // (1)
+    pub(crate) row_loss: Tensor,    // the loss of each row (P)
+    mean_over: usize,
+    pub(crate) delta: Vec<Tensor>, // δ_logits (P, piece); empty without a loss
+    pub(crate) d_normed: Tensor,   // ∂x (P, D)
+    block_sums: Option<Tensor>,    // ∂x of every block of the vocabulary (blocks, P, D)
     pub(crate) ln_f_grad: Option<Tensor>, // ∂γ, ∂β (2, D)
 }
 
@@ -84,10 +88,11 @@ impl Head {
         gpu: &Gpu,
         ranges: &[VocabRange],
         width: usize,
-        kind: LossKind,
-        (first_position, positions): (usize, usize),
+        form: &Form,
+        first_position: usize,
         norm_gradient: bool,
     ) -> Result<Head, ModelError> {
+        let (kind, positions) = (form.loss, form.loss_rows());
         let pieces = cut(gpu, ranges, positions);
         let blocks: usize = pieces.iter().map(|piece| piece.count.div_ceil(SUM_BLOCK)).sum();
         let block_sums = if kind != LossKind::None && positions <= FEW_POSITIONS {
@@ -106,6 +111,8 @@ impl Head {
             logits: per_piece()?,
             targets: gpu.allocate([positions].into(), retrograd_gpu::Dtype::U32)?,
             loss: gpu.tensor([1])?,
+            row_loss: gpu.tensor([positions])?,
+            mean_over: form.mean_over,
             delta: if kind == LossKind::None { Vec::new() } else { per_piece()? },
             d_normed: gpu.tensor([positions, width])?,
             block_sums,
@@ -114,13 +121,23 @@ impl Head {
         })
     }
 
+    /// The logits, `[P, V]`.
+    pub(crate) fn read_logits(&self, gpu: &Gpu) -> Result<Vec<f32>, ModelError> {
+        let pieces: Vec<&Tensor> = self.logits.iter().collect();
+        let read = gpu.read_many(&pieces)?.into_iter().map(HostData::into_f32).collect::<Vec<_>>();
+        Ok(match <[Vec<f32>; 1]>::try_from(read) {
+            Ok([whole]) => whole,
+            Err(pieces) => side_by_side(&pieces, self.positions()),
+        })
+    }
+
     /// P
     pub(crate) fn positions(&self) -> usize {
         self.targets.len()
     }
 
-    /// Records ln_f, logits and loss. `resid` is the last block's output, (N, D).
-    pub(crate) fn forward(
+    /// Records ln_f and the logits. `resid` is the last block's output, (N, D).
+    pub(crate) fn logits(
         &self,
         recorder: &mut Recorder,
         ln_f: &Norm,
@@ -145,7 +162,11 @@ impl Head {
         for (piece, logits) in self.pieces.iter().zip(&self.logits) {
             ops::gemm(recorder, Gemm::nt(&self.normed, piece.rows(ranges), logits))?;
         }
-        // L and δ_logits
+        Ok(())
+    }
+
+    /// Records L and, where it is the cross-entropy, δ_logits.
+    pub(crate) fn loss(&self, recorder: &mut Recorder) -> Result<(), ModelError> {
         match self.kind {
             LossKind::None => {}
             LossKind::CrossEntropy => ops::cross_entropy(
@@ -153,22 +174,27 @@ impl Head {
                 ops::CrossEntropy {
                     logits: &self.logits,
                     targets: &self.targets,
+                    mean_over: self.mean_over,
                     delta: &self.delta,
+                    row_loss: &self.row_loss,
                     loss: &self.loss,
                 },
             )?,
             LossKind::Linear => {
-                let parts = recorder.gpu().tensor([self.pieces.len()])?;
-                for (out_index, (logits, delta)) in self.logits.iter().zip(&self.delta).enumerate() {
-                    ops::weighted_sum(
+                // Each row's share of each piece, then both sums.
+                let (p, pieces) = (self.positions(), self.pieces.len());
+                let parts = recorder.gpu().tensor([pieces, p])?;
+                for (piece, (a, b)) in self.logits.iter().zip(&self.delta).enumerate() {
+                    let (out, out_index) = (&parts, piece * p);
+                    ops::head_products(
                         recorder,
-                        ops::WeightedSum { a: logits, b: Some(delta), scale: 1.0, out: &parts, out_index },
+                        ops::HeadProducts { a, b, batch: p, heads: 1, out, out_index },
                     )?;
                 }
-                ops::weighted_sum(
-                    recorder,
-                    ops::WeightedSum { a: &parts, b: None, scale: 1.0, out: &self.loss, out_index: 0 },
-                )?;
+                let (x, out) = (&parts, &self.row_loss);
+                ops::column_sum(recorder, ops::ColumnSum { x, first_column: 0, out })?;
+                let (a, out) = (&self.row_loss, &self.loss);
+                ops::weighted_sum(recorder, ops::WeightedSum { a, b: None, scale: 1.0, out, out_index: 0 })?;
             }
         }
         Ok(())

@@ -17,13 +17,19 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod batch;
 mod block;
 mod edit;
+mod embedding_gradients;
 mod error;
+mod form;
 mod forward;
+mod forward_batch;
 mod generate;
 mod gpt2;
 mod head;
+mod head_effects;
+mod memory;
 mod parameters;
 mod program;
 mod projection;
@@ -32,10 +38,13 @@ mod sources;
 mod trace;
 pub mod train;
 
+pub use batch::BatchTrace;
 pub use edit::{ChangedWeight, WeightChange, WeightEdit};
 pub use error::ModelError;
+pub use forward_batch::ForwardBatch;
 pub use generate::{Finish, GenerateOptions, Generation};
 pub use gpt2::Gpt2;
+pub use head_effects::{HeadEffects, Replacement};
 pub use parameters::Precision;
 pub use sample::{Sampler, SamplingOptions};
 pub use trace::Trace;

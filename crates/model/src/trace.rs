@@ -5,7 +5,7 @@ use crate::gpt2::{Gpt2, ProgramKey};
 use crate::program::Program;
 use crate::sources::Source;
 use retrograd_formats::{
-    HeadNorms, HostTensor, RequestError, ResolvedObjective, Site, TokenId, TraceMeta, TraceRead,
+    Config, HeadNorms, HostTensor, RequestError, ResolvedObjective, Site, TokenId, TraceMeta, TraceRead,
 };
 use retrograd_gpu::{HostData, Tensor};
 
@@ -55,19 +55,24 @@ impl Trace {
     /// Time of each kernel of the pass, run once more with a clock; `None` where the adapter has none.
     pub fn kernel_times(&self) -> Result<Option<Vec<retrograd_gpu::KernelTime>>, ModelError> {
         match &self.program {
-            Some(program) => Ok(self.model.gpu().run_timed(program.pass())?),
+            Some(program) => program.kernel_times(self.model.gpu()),
             None => Ok(None),
         }
     }
 
     /// Kernel dispatches of the pass.
     pub fn dispatches(&self) -> usize {
-        self.program.as_ref().map_or(0, |program| program.pass().dispatches())
+        self.program.as_ref().map_or(0, Program::dispatches)
     }
 
     /// The model that was traced.
     pub(crate) fn model(&self) -> &Gpt2 {
         &self.model
+    }
+
+    /// The pass, for another run.
+    pub(crate) fn into_program(mut self) -> Option<Program> {
+        self.program.take()
     }
 
     /// The tensor that a site is, on the device.
@@ -94,12 +99,7 @@ impl TraceRead for Trace {
         };
         let read = self.model.gpu().read(norms);
         let read = read.map_err(|error| RequestError::invalid("reading the norms", error.to_string()))?;
-        let by_layer: Vec<Vec<f64>> = read
-            .chunks_exact(self.meta.config.n_head)
-            .map(|heads| heads.iter().map(|norm| f64::from(*norm)).collect())
-            .collect();
-        let (pattern, reversed) = by_layer.split_at(self.meta.config.n_layer);
-        Ok(Some(HeadNorms { pattern: pattern.to_vec(), reversed: reversed.to_vec() }))
+        Ok(head_norms(&read, &self.meta.config, 1).pop())
     }
 
     fn read_all(&self, sites: &[Site]) -> Result<Vec<HostTensor>, RequestError> {
@@ -110,7 +110,26 @@ impl TraceRead for Trace {
     }
 }
 
-fn not_captured(site: Site) -> RequestError {
+/// The norms of each sequence from what a pass measured: (3, L, batch·H).
+pub(crate) fn head_norms(read: &[f32], config: &Config, batch: usize) -> Vec<HeadNorms> {
+    let (layers, heads) = (config.n_layer, config.n_head);
+    let of = |kind: usize, sequence: usize| -> Vec<Vec<f64>> {
+        let layer = |layer: usize| {
+            let first = ((kind * layers + layer) * batch + sequence) * heads;
+            read[first..first + heads].iter().map(|norm| f64::from(*norm)).collect()
+        };
+        (0..layers).map(layer).collect()
+    };
+    (0..batch)
+        .map(|sequence| HeadNorms {
+            pattern: of(0, sequence),
+            reversed: of(1, sequence),
+            attribution: of(2, sequence),
+        })
+        .collect()
+}
+
+pub(crate) fn not_captured(site: Site) -> RequestError {
     RequestError::invalid(site.to_string(), "was not captured: widen --layers or --sites")
 }
 
@@ -138,13 +157,13 @@ pub(crate) fn read_sites(
     let mut data = read
         .map_err(|error| RequestError::invalid("reading the trace", error.to_string()))?
         .into_iter()
-        .map(|data| match data {
-            HostData::F32(values) => values,
-            HostData::U32(_) => Vec::new(),
-        });
-    let (tokens, positions) = (ids.len(), program.form.positions);
+        .map(HostData::into_f32);
+    let (form, rows) = (program.form, program.form.loss_rows());
     let host = sites.iter().zip(sources).map(|(site, source)| {
-        let shape = site.shape(model.config(), tokens, positions);
+        let mut shape = site.shape(model.config(), form.context, form.positions);
+        if form.batch > 1 {
+            shape.insert(0, form.batch);
+        }
         let mut next = || data.next().unwrap_or_default();
         match source {
             None => HostTensor::u32(shape, ids.iter().map(|id| id.0).collect()),
@@ -156,7 +175,7 @@ pub(crate) fn read_sites(
             Some(Source::Columns(pieces)) if pieces.len() == 1 => HostTensor::f32(shape, next()),
             Some(Source::Columns(pieces)) => {
                 let blocks: Vec<Vec<f32>> = pieces.iter().map(|_| next()).collect();
-                HostTensor::f32(shape, side_by_side(&blocks, positions))
+                HostTensor::f32(shape, side_by_side(&blocks, rows))
             }
         }
     });
@@ -164,7 +183,7 @@ pub(crate) fn read_sites(
 }
 
 /// Column blocks of a matrix with `rows` rows, joined.
-fn side_by_side(blocks: &[Vec<f32>], rows: usize) -> Vec<f32> {
+pub(crate) fn side_by_side(blocks: &[Vec<f32>], rows: usize) -> Vec<f32> {
     let mut joined = Vec::with_capacity(blocks.iter().map(Vec::len).sum());
     for row in 0..rows {
         for block in blocks {

@@ -114,6 +114,8 @@ pub(crate) struct BlockBackward {
     pub ln_2: LayerNormGrad,
     /// δ′ (T, D)
     pub delta_mid: Vec<f64>,
+    /// ∂o of all heads (T, D)
+    pub d_o: Vec<f64>,
     /// R (H, T, T) and `[∂q ∂k ∂v]` (T, 3D)
     pub attention: AttentionGrad,
     /// ∂γ and ∂β of LN1 (D)
@@ -168,5 +170,5 @@ pub(crate) fn block_backward(
     let ln_1 = layer_norm_backward(&d_u, r, w.ln_1_gamma, &u.mean, &u.rstd, t, d);
     let delta_next = add(&delta_mid, &ln_1.dx); // (T, D)
 
-    BlockBackward { delta, d_f, ln_2, delta_mid, attention, ln_1, delta_next }
+    BlockBackward { delta, d_f, ln_2, delta_mid, d_o, attention, ln_1, delta_next }
 }

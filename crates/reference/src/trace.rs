@@ -47,7 +47,22 @@ fn head_norms(meta: &TraceMeta, pass: &Pass) -> HeadNorms {
             })
             .collect()
     };
-    HeadNorms { pattern: norms(BlockSite::Pattern), reversed: norms(BlockSite::Reversed) }
+    HeadNorms {
+        pattern: norms(BlockSite::Pattern),
+        reversed: norms(BlockSite::Reversed),
+        attribution: (0..meta.config.n_layer).map(|layer| attribution(meta, pass, layer)).collect(),
+    }
+}
+
+/// Σ A ⊙ ∂L/∂A = Σ o ⊙ ∂L/∂o of every head of a layer.
+fn attribution(meta: &TraceMeta, pass: &Pass, layer: usize) -> Vec<f64> {
+    let (d, h) = (meta.config.n_embd, meta.config.n_head);
+    let (o, d_o) = (&pass.forward[layer].attention.out, &pass.backward[layer].d_o); // (T, D)
+    let mut sums = vec![0.0; h];
+    for (at, (o, d_o)) in o.iter().zip(d_o).enumerate() {
+        sums[at % d / (d / h)] += o * d_o;
+    }
+    sums
 }
 
 /// Where each site is found in a pass.

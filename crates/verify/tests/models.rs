@@ -15,7 +15,7 @@ fn options(model: &str) -> Options {
         devices: Devices::new(GpuOptions::default()),
         model: Some(fixture(model)),
         // The kernels have tests of their own.
-        kernels: Some("zero_columns".to_owned()),
+        kernels: Some("replace_heads".to_owned()),
         scope: Scope::Brief,
         ..Options::default()
     }

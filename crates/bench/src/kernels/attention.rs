@@ -5,8 +5,8 @@ use super::values::{values, wide};
 use super::{At, Case, Prepared};
 use crate::BenchError;
 use retrograd_gpu::ops::{
-    AddScaled, AttentionDecode, ReversedAttention, ZeroColumns, add_scaled, attention_decode, causal_softmax,
-    reversed_attention, zero_columns,
+    AttentionDecode, HeadProducts, PatchAttention, ReplaceHeads, ReversedAttention, attention_decode,
+    causal_softmax, head_products, patch_attention, replace_heads, reversed_attention,
 };
 use retrograd_gpu::{Gpu, Recorder};
 use retrograd_reference::ops as reference;
@@ -23,9 +23,12 @@ pub(super) fn cases(at: &At) -> Vec<Case> {
         at.case("reversed_attention", "R of every head", shape.clone(), 2 * half + maps, move |gpu| {
             reversed(gpu, h, t, d)
         }),
-        at.case("add_scaled", "attention patching", shape, 3 * maps, move |gpu| added(gpu, h, t)),
-        at.case("zero_columns", "silenced heads", format!("{t}×{d}"), 8 * t * d, move |gpu| {
+        at.case("patch_attention", "attention patching", shape, 3 * maps, move |gpu| patched(gpu, h, t)),
+        at.case("replace_heads", "silenced heads", format!("{t}×{d}"), 8 * t * d, move |gpu| {
             silenced(gpu, t, d, h)
+        }),
+        at.case("head_products", "o ⊙ ∂o by head", format!("{t}×{d}"), 8 * t * d, move |gpu| {
+            products(gpu, t, d, h)
         }),
         at.case(
             "attention_decode",
@@ -78,31 +81,53 @@ fn reversed(gpu: &Gpu, h: usize, t: usize, d: usize) -> Result<Prepared, BenchEr
     Ok(Prepared { pass, error, bound: rounding(t) })
 }
 
-fn added(gpu: &Gpu, h: usize, t: usize) -> Result<Prepared, BenchError> {
-    let (a, b) = (values(h * t * t, 0), values(h * t * t, 31));
-    let (a_device, b_device) = (gpu.upload([h, t, t], &a)?, gpu.upload([h, t, t], &b)?);
-    let out = gpu.tensor([h, t, t])?;
+fn patched(gpu: &Gpu, h: usize, t: usize) -> Result<Prepared, BenchError> {
+    let (a, m) = (values(h * t * t, 0), values(h * t * t, 31));
+    let (pattern, map) = (gpu.upload([h, t, t], &a)?, gpu.upload([h, t, t], &m)?);
+    let (alpha, out) = (gpu.upload([1], &[-0.5])?, gpu.tensor([h, t, t])?);
     let mut recorder = Recorder::new(gpu);
-    add_scaled(&mut recorder, AddScaled { a: &a_device, b: &b_device, scale: -0.5, out: &out })?;
+    let op = PatchAttention { pattern: &pattern, map: &map, alpha: &alpha, out: &out };
+    patch_attention(&mut recorder, op)?;
     let pass = recorder.finish()?;
     gpu.run(&pass)?;
-    let wanted: Vec<f64> = a.iter().zip(&b).map(|(a, b)| f64::from(*a) - 0.5 * f64::from(*b)).collect();
+    let wanted: Vec<f64> = a.iter().zip(&m).map(|(a, m)| f64::from(*a) - 0.5 * f64::from(*m)).collect();
     Ok(Prepared { error: relative_error(&gpu.read(&out)?, &wanted), bound: rounding(1), pass })
 }
 
 fn silenced(gpu: &Gpu, t: usize, d: usize, h: usize) -> Result<Prepared, BenchError> {
     let x = values(t * d, 0);
-    let keep: Vec<u32> = (0..h as u32).map(|head| u32::from(head != 1)).collect();
-    let (x_device, keep_device, out) =
-        (gpu.upload([t, d], &x)?, gpu.upload_u32([h], &keep)?, gpu.tensor([t, d])?);
+    let replaced: Vec<u32> = (0..h as u32).map(|head| u32::from(head == 1)).collect();
+    let (x_device, mask, out) =
+        (gpu.upload([t, d], &x)?, gpu.upload_u32([1, h], &replaced)?, gpu.tensor([t, d])?);
     let mut recorder = Recorder::new(gpu);
-    zero_columns(&mut recorder, ZeroColumns { x: &x_device, keep: &keep_device, out: &out })?;
+    let op = ReplaceHeads { x: &x_device, replaced: &mask, fill: None, first_position: 0, out: &out };
+    replace_heads(&mut recorder, op)?;
     let pass = recorder.finish()?;
     gpu.run(&pass)?;
     let head = |at: usize| at % d / (d / h);
     let wanted: Vec<f64> =
-        x.iter().enumerate().map(|(at, v)| f64::from(*v) * f64::from(keep[head(at)])).collect();
+        x.iter().enumerate().map(|(at, v)| f64::from(*v) * f64::from(1 - replaced[head(at)])).collect();
     Ok(Prepared { error: relative_error(&gpu.read(&out)?, &wanted), bound: 0.0, pass })
+}
+
+fn products(gpu: &Gpu, t: usize, d: usize, h: usize) -> Result<Prepared, BenchError> {
+    let (a, b) = (values(t * d, 0), values(t * d, 31));
+    let (a_device, b_device) = (gpu.upload([t, d], &a)?, gpu.upload([t, d], &b)?);
+    let out = gpu.tensor([h])?;
+    let mut recorder = Recorder::new(gpu);
+    let op = HeadProducts { a: &a_device, b: &b_device, batch: 1, heads: h, out: &out, out_index: 0 };
+    head_products(&mut recorder, op)?;
+    let pass = recorder.finish()?;
+    gpu.run(&pass)?;
+    let (mut wanted, mut sizes) = (vec![0.0; h], vec![0.0f64; h]);
+    for (at, (a, b)) in a.iter().zip(&b).enumerate() {
+        let (head, product) = (at % d / (d / h), f64::from(*a) * f64::from(*b));
+        wanted[head] += product;
+        sizes[head] += product.abs();
+    }
+    // The sum may cancel: its error counts against the size of its terms.
+    let size = sizes.iter().fold(0.0, |largest: f64, size| largest.max(*size));
+    Ok(Prepared { error: relative_to(size, &gpu.read(&out)?, &wanted), bound: rounding(t * d / h), pass })
 }
 
 /// The token at the last position; the cache holds the keys and values of those before.

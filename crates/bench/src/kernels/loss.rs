@@ -60,7 +60,15 @@ fn loss(gpu: &Gpu, p: usize, v: usize) -> Result<Prepared, BenchError> {
     let (logits_device, delta) = (tensors(true)?, tensors(false)?);
     let (targets_device, loss) = (gpu.upload_u32([p], &targets)?, gpu.tensor([1])?);
     let mut recorder = Recorder::new(gpu);
-    let op = CrossEntropy { logits: &logits_device, targets: &targets_device, delta: &delta, loss: &loss };
+    let row_loss = gpu.tensor([targets_device.len()])?;
+    let op = CrossEntropy {
+        logits: &logits_device,
+        targets: &targets_device,
+        mean_over: targets_device.len(),
+        delta: &delta,
+        row_loss: &row_loss,
+        loss: &loss,
+    };
     cross_entropy(&mut recorder, op)?;
     let pass = recorder.finish()?;
     gpu.run(&pass)?;

@@ -14,24 +14,28 @@ pub struct CrossEntropy<'a> {
     pub logits: &'a [Tensor],
     /// `[rows]` u32.
     pub targets: &'a Tensor,
-    /// Per range: `[rows, count]`, result, `(softmax − onehot)/rows`.
+    /// Rows that a loss is the mean of: all of them, or those of one sequence of a batch, whose losses are added up.
+    pub mean_over: usize,
+    /// Per range: `[rows, count]`, result, `(softmax − onehot)/mean_over`.
     pub delta: &'a [Tensor],
-    /// `[1]`: result, the mean loss.
+    /// `[rows]`: result, the loss of each row.
+    pub row_loss: &'a Tensor,
+    /// `[1]`: result, their sum divided by `mean_over`.
     pub loss: &'a Tensor,
 }
 
-/// Mean of `−log softmax(logits)[target]` over the rows, and its gradient.
+/// Mean of `−log softmax(logits)[target]` over the rows (of each sequence, added up), and its gradient.
 pub fn cross_entropy(recorder: &mut Recorder, op: CrossEntropy<'_>) -> Result<(), GpuError> {
     const OP: &str = "cross_entropy";
     let rows = op.targets.len();
     let ranges = op.logits.len();
     expect::u32(OP, &[("targets", op.targets)])?;
     expect::shape(OP, "loss", op.loss, &[1])?;
+    expect::shape(OP, "row_loss", op.row_loss, &[rows])?;
     let gpu = recorder.gpu.clone();
     let layout = RowLayout::of(&gpu);
     let stats = gpu.tensor([rows, ranges, 2])?;
     let target_logit = gpu.tensor([rows])?;
-    let row_loss = gpu.tensor([rows])?;
     let rows_u32 = expect::index(OP, rows)?;
 
     let mut first = 0;
@@ -53,15 +57,15 @@ pub fn cross_entropy(recorder: &mut Recorder, op: CrossEntropy<'_>) -> Result<()
         let count = logits.shape().columns();
         expect::f32(OP, &[("delta", delta)])?;
         expect::shape(OP, "delta", delta, &[rows, count])?;
-        let scale = 1.0 / rows as f32;
+        let scale = 1.0 / op.mean_over as f32;
         recorder.dispatch(
             &Kernel::new("cross_entropy", layout.options(in_quads(&[logits]), [])),
-            &[(1, logits), (2, op.targets), (3, &stats), (4, &target_logit), (5, delta), (6, &row_loss)],
+            &[(1, logits), (2, op.targets), (3, &stats), (4, &target_logit), (5, delta), (6, op.row_loss)],
             &[rows_u32, expect::index(OP, first)?, count as u32, ranges as u32, scale.to_bits()],
             layout.grid(rows),
         )?;
         first += count;
     }
-    let mean = 1.0 / rows as f32;
-    weighted_sum(recorder, WeightedSum { a: &row_loss, b: None, scale: mean, out: op.loss, out_index: 0 })
+    let scale = 1.0 / op.mean_over as f32;
+    weighted_sum(recorder, WeightedSum { a: op.row_loss, b: None, scale, out: op.loss, out_index: 0 })
 }

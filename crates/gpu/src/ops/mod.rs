@@ -14,17 +14,19 @@ mod embedding_backward;
 mod expect;
 mod gemm;
 mod global_norm;
+mod head_products;
 mod layer_norm;
 mod layer_norm_backward;
 mod layer_norm_grad;
 mod map_norms;
 mod matrix;
 mod pack;
+mod patch_attention;
+mod replace_heads;
 mod reversed_attention;
 mod row_layout;
 mod vocabulary_summary;
 mod weighted_sum;
-mod zero_columns;
 
 pub use adamw::{AdamW, HYPERPARAMETERS, adamw};
 pub use add_scaled::{AddScaled, add_scaled};
@@ -38,16 +40,18 @@ pub use embedding_backward::{
 };
 pub use gemm::{Causal, Form, Gemm, GemmVariant, gemm};
 pub use global_norm::{GlobalNorm, global_norm};
+pub use head_products::{HeadProducts, head_products};
 pub use layer_norm::{LayerNorm, layer_norm};
 pub use layer_norm_backward::{LayerNormBackward, layer_norm_backward};
 pub use layer_norm_grad::{LayerNormGrad, layer_norm_grad};
 pub use map_norms::{MapNorms, map_norms};
 pub use matrix::Matrix;
 pub use pack::{Pack, Unpack, pack, unpack};
+pub use patch_attention::{PatchAttention, patch_attention};
+pub use replace_heads::{ReplaceHeads, replace_heads};
 pub use reversed_attention::{ReversedAttention, reversed_attention};
 pub use vocabulary_summary::{NO_TOKEN, RankedTokens, VocabularySummary, vocabulary_summary};
 pub use weighted_sum::{WeightedSum, weighted_sum};
-pub use zero_columns::{ZeroColumns, zero_columns};
 
 /// A range of vocabulary rows of an embedding matrix: a device binds at most so many bytes at once.
 #[derive(Clone, Debug)]

@@ -43,7 +43,7 @@ pub(super) fn pattern(recorder: &mut Recorder, dims: &Dims, a: &Activations) -> 
     Ok(())
 }
 
-pub(super) fn forward(
+pub(super) fn scores(
     recorder: &mut Recorder,
     dims: &Dims,
     block: &Block,
@@ -65,12 +65,20 @@ pub(super) fn forward(
     // [q k v] = u·Wqkv + bqkv
     ops::gemm(recorder, Gemm::nn(&a.ln_1, &block.c_attn.weight, &a.qkv).bias(&block.c_attn.bias))?;
     // A = softmax(q·kᵀ/√d)
-    pattern(recorder, dims, a)?;
+    pattern(recorder, dims, a)
+}
+
+pub(super) fn mix(recorder: &mut Recorder, dims: &Dims, a: &Activations) -> Result<(), ModelError> {
     // A' = A + αM
     if let Some(patch) = &a.patch {
-        ops::add_scaled(
+        ops::patch_attention(
             recorder,
-            ops::AddScaled { a: &a.pattern, b: &patch.map, scale: patch.alpha, out: &patch.patched },
+            ops::PatchAttention {
+                pattern: &a.pattern,
+                map: &patch.map,
+                alpha: &patch.alpha,
+                out: &patch.patched,
+            },
         )?;
     }
     // o = A'·v
@@ -80,17 +88,30 @@ pub(super) fn forward(
             .maps(dims.batch, dims.heads)
             .causal(Causal::LowerA),
     )?;
-    // r' = r + concat(o)·Wo + bo
-    if let Some(ablation) = &a.ablation {
-        ops::zero_columns(
-            recorder,
-            ops::ZeroColumns { x: &a.attended, keep: &ablation.keep, out: &ablation.attended },
-        )?;
-    }
-    let attended = a.ablation.as_ref().map_or(&a.attended, |ablation| &ablation.attended);
-    let wo = &block.attn_proj;
-    ops::gemm(recorder, Gemm::nn(attended, &wo.weight, &a.resid_mid).bias(&wo.bias).residual(&a.resid_pre))?;
     Ok(())
+}
+
+pub(super) fn output(recorder: &mut Recorder, block: &Block, a: &Activations) -> Result<(), ModelError> {
+    let (mut attended, mut resid_pre) = (&a.attended, &a.resid_pre);
+    if let Some(ablation) = &a.ablation {
+        silence(recorder, attended, &ablation.silenced, &ablation.attended)?;
+        attended = &ablation.attended;
+    }
+    if let Some(tail) = &a.tail {
+        tail.form.gather(recorder, attended, &tail.attended)?;
+        tail.form.gather(recorder, resid_pre, &tail.resid_pre)?;
+        (attended, resid_pre) = (&tail.attended, &tail.resid_pre);
+    }
+    // r' = r + concat(o)·Wo + bo
+    let wo = &block.attn_proj;
+    ops::gemm(recorder, Gemm::nn(attended, &wo.weight, &a.resid_mid).bias(&wo.bias).residual(resid_pre))?;
+    Ok(())
+}
+
+/// Sets the columns of silenced heads to 0.
+fn silence(recorder: &mut Recorder, x: &Tensor, silenced: &Tensor, out: &Tensor) -> Result<(), ModelError> {
+    let op = ops::ReplaceHeads { x, replaced: silenced, fill: None, first_position: 0, out };
+    Ok(ops::replace_heads(recorder, op)?)
 }
 
 impl Activations {
@@ -114,27 +135,27 @@ pub(super) fn backward(
     let causal = |causal| if whole { causal } else { Causal::None };
 
     // ∂o = δ'·Woᵀ
-    if !whole {
-        recorder.clear(&scratch.d_attended);
-    }
-    ops::gemm(
-        recorder,
-        Gemm::nt(
-            Matrix::of(&d.resid_mid).from_row(rows.first),
-            &block.attn_proj.weight,
-            Matrix::of(&scratch.d_attended).from_row(rows.first),
-        ),
-    )?;
-    let d_attended = match &a.ablation {
-        None => &scratch.d_attended,
-        Some(ablation) => {
-            ops::zero_columns(
-                recorder,
-                ops::ZeroColumns { x: &scratch.d_attended, keep: &ablation.keep, out: &ablation.d_attended },
-            )?;
-            &ablation.d_attended
+    let wo = &block.attn_proj.weight;
+    let mut d_resid_mid = &d.resid_mid;
+    if let (Some(tail), Some(d_tail)) = (&a.tail, &d.tail) {
+        ops::gemm(recorder, Gemm::nt(&d.resid_mid, wo, &d_tail.d_attended))?;
+        tail.form.scatter(recorder, &d_tail.d_attended, &scratch.d_attended)?;
+        tail.form.scatter(recorder, &d.resid_mid, &d_tail.resid_mid)?;
+        d_resid_mid = &d_tail.resid_mid;
+    } else {
+        if !whole {
+            recorder.clear(&scratch.d_attended);
         }
-    };
+        let delta = Matrix::of(&d.resid_mid).from_row(rows.first);
+        ops::gemm(recorder, Gemm::nt(delta, wo, Matrix::of(&scratch.d_attended).from_row(rows.first)))?;
+    }
+    let mut d_attended = &scratch.d_attended;
+    if let Some(ablation) = &a.ablation
+        && let Some(silenced) = &ablation.d_attended
+    {
+        silence(recorder, d_attended, &ablation.silenced, silenced)?;
+        d_attended = silenced;
+    }
     // E = ∂o·vᵀ
     ops::gemm(
         recorder,
@@ -157,6 +178,9 @@ pub(super) fn backward(
             reversed: &d.reversed,
         },
     )?;
+    if rows.ends_at_reversed {
+        return Ok(());
+    }
     // ∂q = R·k
     ops::gemm(
         recorder,
@@ -197,7 +221,7 @@ pub(super) fn backward(
             x_row: 0,
             gamma: &block.ln_1.gamma,
             stats: &a.ln_1_stats,
-            upstream: Some(&d.resid_mid),
+            upstream: Some(d_resid_mid),
             dx: &d.resid_pre,
         },
     )?;

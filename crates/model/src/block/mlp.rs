@@ -49,23 +49,26 @@ pub(super) fn backward(
     scratch: &Scratch,
     rows: Rows,
 ) -> Result<(), ModelError> {
-    if rows.first > 0 {
+    // With a tail there are no rows but those with a gradient.
+    let first = if d.tail.is_some() { 0 } else { rows.first };
+    let d_ln = &scratch.d_ln.prefix(a.resid_mid.shape());
+    if first > 0 {
         // δ is 0 in the rows before: so are ∂f and ∂m.
         recorder.clear(&d.pre_activation);
-        recorder.clear(&scratch.d_ln);
+        recorder.clear(d_ln);
     }
     // ∂f = (δ·W2ᵀ) ⊙ gelu_new'(f)
-    let delta = Matrix::of(&d.resid_post).from_row(rows.first);
-    let d_f = Matrix::of(&d.pre_activation).from_row(rows.first);
+    let delta = Matrix::of(&d.resid_post).from_row(first);
+    let d_f = Matrix::of(&d.pre_activation).from_row(first);
     ops::gemm(recorder, Gemm::nt(delta, &block.mlp_proj.weight, d_f).gelu_backward(&a.pre_activation))?;
     // ∂m = ∂f·W1ᵀ
-    let d_m = Matrix::of(&scratch.d_ln).from_row(rows.first);
+    let d_m = Matrix::of(d_ln).from_row(first);
     ops::gemm(recorder, Gemm::nt(d_f, &block.c_fc.weight, d_m))?;
     // δ' = δ + LN2ᵇ(∂m)
     ops::layer_norm_backward(
         recorder,
         ops::LayerNormBackward {
-            dy: &scratch.d_ln,
+            dy: d_ln,
             x: &a.resid_mid,
             x_row: 0,
             gamma: &block.ln_2.gamma,
@@ -77,13 +80,7 @@ pub(super) fn backward(
     if let Some(d_gamma_beta) = &d.ln_2 {
         ops::layer_norm_grad(
             recorder,
-            ops::LayerNormGrad {
-                dy: &scratch.d_ln,
-                x: &a.resid_mid,
-                x_row: 0,
-                stats: &a.ln_2_stats,
-                d_gamma_beta,
-            },
+            ops::LayerNormGrad { dy: d_ln, x: &a.resid_mid, x_row: 0, stats: &a.ln_2_stats, d_gamma_beta },
         )?;
     }
     Ok(())

@@ -23,7 +23,9 @@ mod weight_gradients;
 pub(crate) use weight_gradients::weight_gradients;
 
 use crate::ModelError;
+use crate::form::Form;
 use crate::parameters::Block;
+use retrograd_formats::Config;
 use retrograd_gpu::{Recorder, Tensor};
 
 /// Extents of a pass.
@@ -44,6 +46,17 @@ pub(crate) struct Dims {
 }
 
 impl Dims {
+    pub(crate) fn of(config: &Config, batch: usize, context: usize) -> Dims {
+        Dims {
+            batch,
+            context,
+            width: config.n_embd,
+            heads: config.n_head,
+            inner: config.n_inner,
+            epsilon: config.layer_norm_epsilon as f32,
+        }
+    }
+
     /// N = batch·T
     pub(crate) fn rows(&self) -> usize {
         self.batch * self.context
@@ -82,22 +95,39 @@ pub(crate) struct Activations {
     pub(crate) pre_activation: Tensor, // f    (N, I)
     pub(crate) activation: Tensor,     // g    (N, I)
     pub(crate) resid_post: Tensor,     // r''  (N, D)
+    /// Where only P rows go on after the mixing: the tensors from r' to r'' have P rows then.
+    pub(crate) tail: Option<Tail>,
 }
 
 /// Attention patching of a block.
 #[derive(Clone, Debug)]
 pub(crate) struct Patch {
-    pub(crate) map: Tensor, // M  (H, T, T)
-    pub(crate) alpha: f32,
-    pub(crate) patched: Tensor, // A' (H, T, T)
+    pub(crate) map: Tensor,     // M  (H, T, T)
+    pub(crate) alpha: Tensor,   // α  (batch)
+    pub(crate) patched: Tensor, // A' (batch·H, T, T)
 }
 
 /// Silenced heads of a block: their rows of Wo count as 0.
 #[derive(Clone, Debug)]
 pub(crate) struct Ablation {
-    pub(crate) keep: Tensor,       // 1 or 0 (H)
-    pub(crate) attended: Tensor,   // o with silenced heads at 0 (N, D)
-    pub(crate) d_attended: Tensor, // ∂o likewise (N, D)
+    pub(crate) silenced: Tensor,           // 1 or 0 (batch, H)
+    pub(crate) attended: Tensor,           // o with silenced heads at 0 (N, D)
+    pub(crate) d_attended: Option<Tensor>, // ∂o likewise (N, D)
+}
+
+/// The last block's rows that the loss depends on: nothing is computed of the others once attention has mixed them.
+#[derive(Clone, Debug)]
+pub(crate) struct Tail {
+    pub(crate) form: Form,
+    pub(crate) attended: Tensor,  // o of those rows (P, D)
+    pub(crate) resid_pre: Tensor, // r of those rows (P, D)
+}
+
+/// Their gradients on the way back to all rows.
+#[derive(Clone, Debug)]
+pub(crate) struct TailDeltas {
+    pub(crate) d_attended: Tensor, // ∂o of those rows (P, D)
+    pub(crate) resid_mid: Tensor,  // δ' of all rows (N, D)
 }
 
 /// What the backward pass of a block leaves on the device.
@@ -111,6 +141,8 @@ pub(crate) struct Deltas {
     pub(crate) resid_pre: Tensor,      // δ_next (N, D)
     pub(crate) ln_1: Option<Tensor>,   // ∂γ, ∂β (2, D)
     pub(crate) ln_2: Option<Tensor>,   // (2, D)
+    /// Where the block has a [`Tail`]: δ, ∂f and δ' have P rows.
+    pub(crate) tail: Option<TailDeltas>,
 }
 
 /// Intermediate gradients that nobody reads; all blocks share them.
@@ -128,6 +160,8 @@ pub(crate) struct Rows {
     pub(crate) first: usize,
     /// The pattern's buffer is shared by all blocks and must be filled again first.
     pub(crate) recompute_pattern: bool,
+    /// Nobody wants what lies behind R: the backward pass ends there.
+    pub(crate) ends_at_reversed: bool,
 }
 
 /// Records the forward pass of a block.
@@ -137,7 +171,39 @@ pub(crate) fn forward(
     block: &Block,
     a: &Activations,
 ) -> Result<(), ModelError> {
-    attention::forward(recorder, dims, block, a)?;
+    scores(recorder, dims, block, a)?;
+    from_scores(recorder, dims, block, a)
+}
+
+/// Records its beginning: everything that no intervention of this block changes.
+pub(crate) fn scores(
+    recorder: &mut Recorder,
+    dims: &Dims,
+    block: &Block,
+    a: &Activations,
+) -> Result<(), ModelError> {
+    attention::scores(recorder, dims, block, a)
+}
+
+/// Records the rest.
+pub(crate) fn from_scores(
+    recorder: &mut Recorder,
+    dims: &Dims,
+    block: &Block,
+    a: &Activations,
+) -> Result<(), ModelError> {
+    attention::mix(recorder, dims, a)?;
+    from_mixed(recorder, dims, block, a)
+}
+
+/// Records what follows once every head has mixed its values.
+pub(crate) fn from_mixed(
+    recorder: &mut Recorder,
+    dims: &Dims,
+    block: &Block,
+    a: &Activations,
+) -> Result<(), ModelError> {
+    attention::output(recorder, block, a)?;
     mlp::forward(recorder, dims, block, a)
 }
 

@@ -5,9 +5,9 @@ use super::initial::initial_weights;
 use super::options::TrainOptions;
 use super::state;
 use crate::ModelError;
-use crate::head::LossKind;
+use crate::form::Form;
 use crate::parameters::{Parameters, Precision, Values, WeightUse};
-use crate::program::{Form, Program, Purpose};
+use crate::program::{Cut, Program, Purpose};
 use retrograd_formats::{
     Config, Dtype as FileDtype, Interventions, Tokenizer, Weights, write_atomic, write_model_weights,
 };
@@ -109,16 +109,10 @@ impl Trainer {
             &hyperparameters,
             &norm,
         )?;
-        let form = Form {
-            batch: options.batch,
-            context: options.context,
-            loss: LossKind::CrossEntropy,
-            first_position: 0,
-            positions: options.batch * options.context,
-        };
+        let form = Form::training(options.batch, options.context);
         let purpose = Purpose::WeightGradients(Box::new(gradients));
         let unchanged = Interventions::default();
-        let gradients = Program::build(gpu, &config, &parameters, form, &purpose, &unchanged)?;
+        let gradients = Program::build(gpu, &config, &parameters, form, &purpose, &unchanged, Cut::None)?;
         Ok(Trainer {
             gpu: gpu.clone(),
             config,
@@ -214,7 +208,7 @@ impl Trainer {
     /// Time of each kernel of the last step's forward and backward pass, run once more with a clock;
     /// `None` where the adapter has none. The weights stay as they are.
     pub fn kernel_times(&self) -> Result<Option<Vec<retrograd_gpu::KernelTime>>, ModelError> {
-        Ok(self.gpu.run_timed(self.gradients.pass())?)
+        self.gradients.kernel_times(&self.gpu)
     }
 
     /// Mean next-token loss over the windows of a held-out text. A last, incomplete batch is filled up
@@ -232,13 +226,7 @@ impl Trainer {
                 format!("has {} tokens; one window needs {}", held_out.tokens().len(), context + 1),
             ));
         }
-        let form = Form {
-            batch,
-            context,
-            loss: LossKind::CrossEntropy,
-            first_position: 0,
-            positions: batch * context,
-        };
+        let form = Form::training(batch, context);
         if self.evaluation.as_ref().is_none_or(|program| program.form != form) {
             let unchanged = Interventions::default();
             self.evaluation = Some(Program::build(
@@ -248,6 +236,7 @@ impl Trainer {
                 form,
                 &Purpose::Forward,
                 &unchanged,
+                Cut::None,
             )?);
         }
         let Some(program) = &self.evaluation else { return Ok(f32::NAN) };

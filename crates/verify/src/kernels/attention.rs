@@ -4,7 +4,7 @@ use super::bench::Bench;
 use crate::random::{Random, wide};
 use crate::rounding::Rounding;
 use retrograd_gpu::ops::{
-    self, AddScaled, Causal, Gemm, Matrix, ReversedAttention, causal_softmax, gemm, reversed_attention,
+    self, Causal, Gemm, Matrix, PatchAttention, ReversedAttention, causal_softmax, gemm, reversed_attention,
 };
 use retrograd_gpu::{Gpu, GpuError, Tensor};
 use retrograd_reference::ops as reference;
@@ -72,7 +72,7 @@ struct Layer {
 }
 
 /// A causal map that is added to the pattern, and its factor.
-type Patch<'a> = Option<(&'a Tensor, f32)>;
+type Patch<'a> = Option<(&'a Tensor, &'a Tensor)>;
 
 impl Layer {
     /// The layer as a model records it, without copying a head.
@@ -105,9 +105,9 @@ impl Layer {
             causal_softmax(recorder, &layer.pattern)?;
             let pattern = match patch {
                 None => &layer.pattern,
-                Some((m, scale)) => {
-                    let op = AddScaled { a: &layer.pattern, b: m, scale, out: &patched };
-                    ops::add_scaled(recorder, op)?;
+                Some((m, alpha)) => {
+                    let op = PatchAttention { pattern: &layer.pattern, map: m, alpha, out: &patched };
+                    ops::patch_attention(recorder, op)?;
                     &patched
                 }
             };
@@ -152,8 +152,8 @@ fn check(bench: &mut Bench, sizes: Sizes, patched: bool) -> Result<(), GpuError>
     // A patch is causal too.
     let mut m = random.values(b * h * t * t);
     m.iter_mut().enumerate().filter(|(i, _)| i % t > i / t % t).for_each(|(_, v)| *v = 0.0);
-    let m_device = bench.gpu.upload([b * h, t, t], &m)?;
-    let found = Layer::run(bench, &qkv, &d_o, patched.then_some((&m_device, alpha)), sizes)?;
+    let (m_device, alpha_device) = (bench.gpu.upload([b * h, t, t], &m)?, bench.gpu.upload([1], &[alpha])?);
+    let found = Layer::run(bench, &qkv, &d_o, patched.then_some((&m_device, &alpha_device)), sizes)?;
 
     let (mut pattern, mut o, mut reversed, mut d_qkv) = (vec![], vec![], vec![], vec![]);
     let m = wide(&m);

@@ -51,9 +51,16 @@ pub(super) fn cross_entropy(bench: &mut Bench) -> Result<(), GpuError> {
             first = end;
         }
         let targets_device = bench.gpu.upload_u32([rows], &targets)?;
-        let loss = bench.gpu.tensor([1])?;
+        let (row_loss, loss) = (bench.gpu.tensor([rows])?, bench.gpu.tensor([1])?);
         bench.run(|recorder| {
-            let op = CrossEntropy { logits: &parts, targets: &targets_device, delta: &deltas, loss: &loss };
+            let op = CrossEntropy {
+                logits: &parts,
+                targets: &targets_device,
+                mean_over: rows,
+                delta: &deltas,
+                row_loss: &row_loss,
+                loss: &loss,
+            };
             ops::cross_entropy(recorder, op)
         })?;
         let wanted = reference::cross_entropy(&wide(&logits), &targets, rows, v);

@@ -31,7 +31,7 @@ use retrograd_model::ModelError;
 type Family = (&'static str, fn(&mut Bench) -> Result<(), GpuError>);
 
 /// What does not depend on how products are computed.
-const FAMILIES: [Family; 18] = [
+const FAMILIES: [Family; 20] = [
     ("embedding", embedding::lookups),
     ("embedding_backward", embedding::token_gradients),
     ("position_embedding_backward", embedding::position_gradients),
@@ -42,7 +42,9 @@ const FAMILIES: [Family; 18] = [
     ("reversed_attention", attention::reversed),
     ("attention_decode", attention_decode::attention_decode),
     ("add_scaled", elementwise::add_scaled),
-    ("zero_columns", elementwise::zero_columns),
+    ("patch_attention", elementwise::patch_attention),
+    ("replace_heads", elementwise::replace_heads),
+    ("head_products", elementwise::head_products),
     ("cross_entropy", cross_entropy::cross_entropy),
     ("weighted_sum", sums::weighted_sum),
     ("vocabulary_summary", vocabulary_summary::vocabulary_summary),
