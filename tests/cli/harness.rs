@@ -93,6 +93,11 @@ impl Scratch {
         path
     }
 
+    /// Whether there is a file of this name.
+    pub fn exists(&self, name: &str) -> bool {
+        self.0.path().join(name).is_file()
+    }
+
     /// What lies in it.
     pub fn names(&self) -> Vec<PathBuf> {
         let mut names: Vec<PathBuf> = std::fs::read_dir(self.0.path())

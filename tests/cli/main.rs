@@ -9,5 +9,6 @@ mod editing;
 mod harness;
 mod lens;
 mod model_dir;
+mod tasks;
 mod training;
 mod verify;

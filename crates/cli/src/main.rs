@@ -9,6 +9,7 @@ mod interrupt;
 mod output;
 mod progress;
 mod report;
+mod study;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -32,6 +33,14 @@ enum Command {
     Attention(commands::attention::AttentionCommand),
     /// Read the gradients' two factors in the vocabulary: the Backward Lens.
     Lens(commands::lens::LensCommand),
+    /// What each head does to the answer: silence every one in turn.
+    Mediate(commands::mediate::MediateCommand),
+    /// How much of a task is left when only the first heads of an ordering speak.
+    Perturb(commands::perturb::PerturbCommand),
+    /// Add mean Reversed Attention to the attention: what it does to a task.
+    Patch(commands::patch::PatchCommand),
+    /// All of that for several tasks: figures, tables and a text, in a directory.
+    Report(commands::report::ReportCommand),
     /// Edit a fact into a model, or measure how well that works.
     Edit(commands::edit::EditCommand),
     /// Continue a prompt.
@@ -54,6 +63,10 @@ fn main() -> ExitCode {
         Command::Trace(command) => command.run(),
         Command::Attention(command) => command.run(),
         Command::Lens(command) => command.run(),
+        Command::Mediate(command) => command.run(),
+        Command::Perturb(command) => command.run(),
+        Command::Patch(command) => command.run(),
+        Command::Report(command) => command.run(),
         Command::Edit(command) => command.run(),
         Command::Generate(command) => command.run(),
         Command::Train(command) => command.run(),

@@ -100,3 +100,27 @@ impl Drop for TrainingProgress {
         }
     }
 }
+
+/// A bar over a known number of things, with the time that is left; hidden where stderr is no terminal.
+pub(crate) struct Counted(ProgressBar);
+
+impl Counted {
+    pub(crate) fn new(what: &str, all: usize) -> Self {
+        let bar = ProgressBar::new(all as u64).with_message(what.to_owned());
+        let template = "{pos}/{len} {bar:30.cyan/dim} {msg}  {eta} left";
+        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        bar.set_style(style.progress_chars("█▉▊▋▌▍▎▏ "));
+        Counted(bar)
+    }
+
+    /// So many are done.
+    pub(crate) fn at(&mut self, done: usize) {
+        self.0.set_position(done as u64);
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}

@@ -31,14 +31,39 @@ pub const CURVES: [Rgb; 6] = [
     Rgb(0x56, 0xb4, 0xe9),
 ];
 
+/// Brewer's nine greens, light to dark (colorbrewer2.org).
+const GREENS: [u32; 9] =
+    [0xf7fcf5, 0xe5f5e0, 0xc7e9c0, 0xa1d99b, 0x74c476, 0x41ab5d, 0x238b45, 0x006d2c, 0x00441b];
+
+/// Brewer's purple to orange around white, which colour-blind readers tell apart (colorbrewer2.org).
+const PURPLE_ORANGE: [u32; 11] = [
+    0x2d004b, 0x542788, 0x8073ac, 0xb2abd2, 0xd8daeb, 0xf7f7f7, 0xfee0b6, 0xfdb863, 0xe08214, 0xb35806,
+    0x7f3b08,
+];
+
+/// The colour of a share of the largest, 0 to 1: white to dark green.
+pub fn greens(share: f64) -> Rgb {
+    between(&GREENS, share)
+}
+
+/// The colour of a signed share of the largest, −1 to 1: purple below 0, white at 0, orange above.
+pub fn diverging(share: f64) -> Rgb {
+    between(&PURPLE_ORANGE, (share + 1.0) / 2.0)
+}
+
 /// The colour of a share of the largest, 0 to 1: dark blue, grey, yellow. Luminance grows evenly.
 pub fn cividis(share: f64) -> Rgb {
+    between(&CIVIDIS, share)
+}
+
+/// The colour at a share of the way through a map's even steps.
+fn between(steps: &[u32], share: f64) -> Rgb {
     let share = if share.is_nan() { 0.0 } else { share.clamp(0.0, 1.0) };
-    let at = share * (CIVIDIS.len() - 1) as f64;
-    let below = (at.floor() as usize).min(CIVIDIS.len() - 2);
+    let at = share * (steps.len() - 1) as f64;
+    let below = (at.floor() as usize).min(steps.len() - 2);
     let part = at - below as f64;
     let mix = |shift: u32| {
-        let of = |at: usize| f64::from(CIVIDIS[at] >> shift & 0xff);
+        let of = |at: usize| f64::from(steps[at] >> shift & 0xff);
         (of(below) * (1.0 - part) + of(below + 1) * part).round() as u8
     };
     Rgb(mix(16), mix(8), mix(0))

@@ -2,11 +2,11 @@
 //!
 //! - [`Drawing`]: rectangles, lines and text on a page; [`Drawing::to_svg`] and [`Drawing::to_png`] draw the same.
 //!   Text becomes outlines: a figure looks the same wherever it is shown, whatever fonts are there.
-//! - Panels: [`TokenTable`], [`Curves`], [`HeatMap`], each a drawing; [`stack`] puts them on one page.
-//! - [`lens_figure`]: what `retrograd lens --svg` and `--png` write.
+//! - Panels: [`TokenTable`], [`Curves`], [`HeatMap`], [`AttentionMap`], each a drawing; [`stack`] puts them on one page.
+//! - [`lens_figure`], [`attention_figure`], [`perturb_figure`], [`patch_figure`]: what the commands' `--svg` and `--png` write.
 //!
-//! Colours are cividis for sizes and Okabe and Ito's palette for curves: both are read by colour-blind people, the
-//! former in grey too. The embedded font is DejaVu Sans (Latin, Greek, Cyrillic, Arabic, Hebrew, Georgian, Armenian
+//! Colours are cividis for sizes, Brewer's greens and purple to orange for attention maps, and Okabe and Ito's palette for
+//! curves: colour-blind people read all of them, sizes can be read in grey too. The embedded font is DejaVu Sans (Latin, Greek, Cyrillic, Arabic, Hebrew, Georgian, Armenian
 //! and most symbols); other scripts come from the system's fonts, and where it has none a character is shown as its
 //! number.
 //!
@@ -20,6 +20,8 @@
 //! # Ok::<(), retrograd_figures::FigureError>(())
 //! ```
 
+mod attention;
+mod attention_map;
 mod axis;
 mod colour;
 mod curves;
@@ -32,11 +34,13 @@ mod png;
 mod svg;
 mod token_table;
 
-pub use colour::{CURVES, Rgb, cividis, readable_on};
+pub use attention::{DrawnHead, attention_figure, patch_figure, perturb_figure};
+pub use attention_map::{AttentionMap, MapColours};
+pub use colour::{CURVES, Rgb, cividis, diverging, greens, readable_on};
 pub use curves::{Curve, Curves, Scale};
 pub use drawing::Drawing;
 pub use heat_map::HeatMap;
 pub use lens::{LensPanels, lens_figure};
-pub use panel::stack;
+pub use panel::{beside, stack};
 pub use png::FigureError;
 pub use token_table::{TokenCell, TokenTable};

@@ -22,6 +22,21 @@ pub(crate) fn heading_width(title: &str, remark: &str) -> f64 {
     Drawing::text_width(title, TITLE).max(Drawing::text_width(remark, REMARK))
 }
 
+/// Panels side by side, their tops aligned, without a margin: a row of a [`stack`].
+pub fn beside(panels: Vec<Drawing>) -> Drawing {
+    let gaps = GAP * panels.len().saturating_sub(1) as f64;
+    let width: f64 = panels.iter().map(|panel| panel.width).sum::<f64>() + gaps;
+    let height = panels.iter().fold(0.0, |height: f64, panel| height.max(panel.height));
+    let mut row = Drawing::new(width, height);
+    let mut x = 0.0;
+    for panel in panels {
+        let width = panel.width;
+        row.place(panel, x, 0.0);
+        x += width + GAP;
+    }
+    row
+}
+
 /// Panels one below the other on one page, with a margin around them.
 pub fn stack(panels: Vec<Drawing>) -> Drawing {
     let width = panels.iter().fold(0.0, |width: f64, panel| width.max(panel.width));

@@ -7,6 +7,7 @@ mod measured;
 mod model;
 mod objective;
 mod prompt;
+mod task;
 mod trace;
 
 pub(crate) use capture::CaptureArgs;
@@ -16,4 +17,5 @@ pub(crate) use measured::{MeasureArgs, MeasuredModel, PrecisionArg};
 pub(crate) use model::ModelArgs;
 pub(crate) use objective::ObjectiveArgs;
 pub(crate) use prompt::{PromptArgs, require_tokenizer};
+pub(crate) use task::{Part, TaskPromptArgs, TaskRun};
 pub(crate) use trace::TraceArgs;

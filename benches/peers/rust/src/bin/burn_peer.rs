@@ -5,19 +5,17 @@
 #[path = "../samples.rs"]
 mod samples;
 
-use burn::backend::Wgpu;
-use burn::backend::wgpu::WgpuDevice;
-use burn::tensor::{Distribution, Tensor};
+use burn::tensor::{Device, Distribution, Tensor};
 use samples::{operations, products, report, time};
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     let number = |at: usize, usual: usize| arguments.get(at).and_then(|a| a.parse().ok()).unwrap_or(usual);
     let (tokens, runs) = (number(1, 64), number(2, 7));
-    let device = WgpuDevice::default();
-    let random = |rows, columns| {
-        Tensor::<Wgpu, 2>::random([rows, columns], Distribution::Uniform(-1.0, 1.0), &device)
-    };
+    // wgpu is the only backend that is compiled in.
+    let device = Device::default();
+    let random =
+        |rows, columns| Tensor::<2>::random([rows, columns], Distribution::Uniform(-1.0, 1.0), &device);
     let operands: Vec<_> = products(tokens).iter().map(|&(m, n, k)| (random(m, k), random(k, n))).collect();
     let multiply = || {
         let results: Vec<_> = operands.iter().map(|(a, b)| a.clone().matmul(b.clone())).collect();

@@ -1,0 +1,148 @@
+//! A long piece of work that can be broken off: what is done stands in a file, beside what was asked for.
+
+use crate::{FormatError, write_atomic};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use std::path::{Path, PathBuf};
+
+/// Results by name, in a JSON file that is written anew after each; with the options that they belong to.
+///
+/// ```
+/// use retrograd_formats::Ledger;
+/// use serde_json::json;
+/// let dir = tempfile::tempdir()?;
+/// let path = dir.path().join("progress.json");
+/// let mut ledger = Ledger::open(&path, json!({"seed": 1}))?;
+/// let squared: u32 = ledger.entry("7", || Ok::<_, retrograd_formats::FormatError>(49))?;
+/// let again = Ledger::open(&path, json!({"seed": 1}))?.entry("7", || Ok::<_, retrograd_formats::FormatError>(0))?;
+/// assert_eq!((squared, again), (49, 49)); // not computed a second time
+/// assert!(Ledger::open(&path, json!({"seed": 2})).is_err()); // belongs to other options
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Ledger {
+    path: PathBuf,
+    options: Value,
+    done: Map<String, Value>,
+}
+
+impl Ledger {
+    /// Goes on with what the file has, or begins where there is none.
+    ///
+    /// # Errors
+    /// When the file is there and belongs to other options: the first that differs is named.
+    pub fn open(path: &Path, options: Value) -> Result<Self, FormatError> {
+        let bytes = match std::fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(Ledger { path: path.to_owned(), options, done: Map::new() });
+            }
+            Err(error) => return Err(FormatError::io(path, error)),
+        };
+        let wrong = |reason: String| FormatError::malformed(path, reason);
+        let not_ours = || wrong("is not the progress of an earlier run; choose another directory".to_owned());
+        let mut value: Value = serde_json::from_slice(&bytes).map_err(|_| not_ours())?;
+        let (Some(had), Some(Value::Object(done))) =
+            (value.get("options").cloned(), value.get_mut("done").map(Value::take))
+        else {
+            return Err(not_ours());
+        };
+        if let Some(difference) = difference(&had, &options) {
+            return Err(wrong(format!(
+                "belongs to a run with other options ({difference}): repeat those, or choose another directory"
+            )));
+        }
+        Ok(Ledger { path: path.to_owned(), options, done })
+    }
+
+    /// Results that are there.
+    pub fn len(&self) -> usize {
+        self.done.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.done.is_empty()
+    }
+
+    /// Whether a result is there.
+    pub fn has(&self, name: &str) -> bool {
+        self.done.contains_key(name)
+    }
+
+    /// The result of this name: from the file, or computed and written there.
+    ///
+    /// # Errors
+    /// Those of `compute`; when the file cannot be written, or what it has under this name is something else.
+    pub fn entry<T, E>(&mut self, name: &str, compute: impl FnOnce() -> Result<T, E>) -> Result<T, E>
+    where
+        T: Serialize + DeserializeOwned,
+        E: From<FormatError>,
+    {
+        let wrong = |error: serde_json::Error| {
+            E::from(FormatError::malformed(&self.path, format!("{name}: {error}")))
+        };
+        if let Some(value) = self.done.get(name) {
+            return serde_json::from_value(value.clone()).map_err(wrong);
+        }
+        let result = compute()?;
+        let value = serde_json::to_value(&result).map_err(wrong)?;
+        self.done.insert(name.to_owned(), value);
+        self.write()?;
+        Ok(result)
+    }
+
+    fn write(&self) -> Result<(), FormatError> {
+        let document = serde_json::json!({ "options": self.options, "done": self.done });
+        write_atomic(&self.path, document.to_string().as_bytes())
+    }
+}
+
+/// The first field in which two sets of options differ.
+fn difference(had: &Value, given: &Value) -> Option<String> {
+    if had == given {
+        return None;
+    }
+    let (Value::Object(a), Value::Object(b)) = (had, given) else {
+        return Some(format!("{had} instead of {given}"));
+    };
+    let names = a.keys().chain(b.keys());
+    let shown = |value: Option<&Value>| value.map_or("nothing".to_owned(), Value::to_string);
+    names
+        .filter(|name| a.get(*name) != b.get(*name))
+        .map(|name| format!("{name} was {} and is now {}", shown(a.get(name)), shown(b.get(name))))
+        .next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn only_the_same_options_go_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("progress.json");
+        let mut ledger = Ledger::open(&path, json!({"seed": 1, "alpha": [1.0, -2.0]})).unwrap();
+        assert!(ledger.is_empty() && !ledger.has("a"));
+        assert_eq!(ledger.entry("a", || Ok::<f64, FormatError>(0.1 + 0.2)).unwrap(), 0.1 + 0.2);
+        let mut again = Ledger::open(&path, json!({"alpha": [1.0, -2.0], "seed": 1})).unwrap();
+        assert!(again.has("a") && again.len() == 1);
+        let kept: f64 = again.entry("a", || Err(FormatError::malformed("x", "computed"))).unwrap();
+        assert_eq!(kept.to_bits(), (0.1f64 + 0.2).to_bits());
+        let error = Ledger::open(&path, json!({"seed": 2, "alpha": [1.0, -2.0]})).unwrap_err().to_string();
+        assert!(error.contains("seed was 1 and is now 2"), "{error}");
+        std::fs::write(&path, "[1, 2]").unwrap();
+        assert!(Ledger::open(&path, json!({})).unwrap_err().to_string().contains("another directory"));
+    }
+
+    #[test]
+    fn what_fails_is_not_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("progress.json");
+        let mut ledger = Ledger::open(&path, json!({})).unwrap();
+        assert!(ledger.entry("a", || Err::<u32, _>(FormatError::malformed("x", "no"))).is_err());
+        assert!(!ledger.has("a") && !path.exists());
+    }
+}
