@@ -2,7 +2,7 @@
 
     python benches/peers/compare.py [--only WORK,…] [--rounds N] [--lengths 64,256] [--json FILE] [--update-docs]
 
-Work: trace, profile, gemm, start, generate, train, xl. run.sh installs and builds what this needs. Each round runs every program
+Work: trace, profile, gemm, start, generate, heads, train, xl. run.sh installs and builds what this needs. Each round runs every program
 once, one after the other; a program reports the median of its own runs, and a ratio is the median over the rounds of
 ours by theirs. Beside it stands the ratio of the fastest runs of all rounds: on a machine that others use it is nearer the
 truth, because programs that keep several threads in step lose more to a busy core than others. Peak memory is the largest resident set of the whole process.
@@ -68,6 +68,12 @@ def last_line(output, _):
 
 def first_row(output, _):
     return dict(json.loads(output)["rows"][0])
+
+
+def heads(output, _):
+    """The effects' row, with what the ranking took beside it."""
+    _, ranking, effects = json.loads(output)["rows"]
+    return {**effects, "ranking_ms": ranking["median_ms"], "ranking_times_cheaper": ranking["times_cheaper"]}
 
 
 def whole_process(output, wall):
@@ -178,6 +184,9 @@ def programs(work, length, runs):
         yield Program(OURS, ours("generate", *generate), first_row)
         yield Program("PyTorch, f32", script("torch_generate.py", length, new, "float32"), last_line)
         yield Program("PyTorch, bf16", script("torch_generate.py", length, new, "bfloat16"), last_line)
+    elif work == "heads":
+        yield Program(OURS, ours("heads", "--shape", "gpt2", "--length", length, "--runs", 2), heads)
+        yield Program("PyTorch, a forward pass a head", script("torch_heads.py", length, 2), last_line)
     elif work == "train":
         yield Program(OURS, ours("train", "--shape", "gpt2", "--batch", 4, "--length", length, "--runs", runs), first_row)
         yield Program("PyTorch", script("torch_train.py", 4, length, runs), last_line)
@@ -275,7 +284,7 @@ def table(rows):
 
 
 def main():
-    every = ["trace", "profile", "gemm", "start", "generate", "train", "xl"]
+    every = ["trace", "profile", "gemm", "start", "generate", "heads", "train", "xl"]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", default=",".join(every), help="comma-separated: " + ", ".join(every))
     parser.add_argument("--rounds", type=int, default=3)
@@ -304,7 +313,7 @@ def main():
         elif work == "start":
             plan += [("start, atlas", 5), ("start, 124M", 5)]
         else:
-            plan.append((work, 32 if work == "xl" else 64))
+            plan.append((work, 32 if work in ("xl", "heads") else 64))
     doctor = json.loads(subprocess.run([RETROGRAD, "doctor", "--json"], capture_output=True, check=False).stdout or "{}")
     chosen_adapter = doctor.get("chosen", {})
     document = {

@@ -94,6 +94,13 @@ def goals(measured):
     theirs = max((row["tokens_per_s"] for row in theirs if row), default=None)
     figure = a and theirs and f"{a['tokens_per_s'] / theirs:.2f} × ({a['tokens_per_s']:.1f}; PyTorch's better precision {theirs:.1f})"
     line("generate", "tokens/s with a cache, f16 weights: ≥ PyTorch's", figure)
+    ours, theirs = m.row("heads", 32, OURS), m.row("heads", 32, "PyTorch, a forward pass a head")
+    figure = ours and f"{ours['times_cheaper']:.1f} × ({seconds(ours['median_ms'])})"
+    line("heads", "effects of all 144 heads, T = 32: ≥ 4 × faster than 145 forward passes", figure)
+    figure = ours and theirs and f"{theirs['median_ms'] / ours['median_ms']:.1f} × ({seconds(ours['median_ms'])}; PyTorch {seconds(theirs['median_ms'])})"
+    line("heads", "effects of all 144 heads, T = 32: faster than PyTorch, a forward pass a head", figure)
+    figure = ours and f"{ours['ranking_times_cheaper']:.0f} × ({seconds(ours['ranking_ms'])})"
+    line("heads", "ranking by Reversed Attention, T = 32: ≥ 70 × cheaper than 145 forward passes", figure)
     found = m.against("train", 64, "PyTorch")
     line("train", "training step, 124M, 4×64: ≤ 1.3 × PyTorch's", found and ratio(found, "PyTorch"))
     row = m.row("xl", 32, f"{OURS}, f16")

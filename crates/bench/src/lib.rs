@@ -15,6 +15,7 @@ mod clock;
 mod error;
 pub mod flops;
 pub mod generate;
+pub mod heads;
 pub mod kernels;
 mod memory;
 mod model;
@@ -31,7 +32,8 @@ pub use error::BenchError;
 pub use memory::{peak_rss_mb, reset_peak_rss};
 pub use model::ModelSource;
 pub use row::{
-    Document, GenerateFigures, KernelFigures, Row, StartFigures, TraceFigures, TrainFigures, TuneFigures,
+    Document, GenerateFigures, HeadFigures, KernelFigures, Row, StartFigures, TraceFigures, TrainFigures,
+    TuneFigures,
 };
 pub use samples::Samples;
 pub use shape::NamedShape;

@@ -101,6 +101,9 @@ pub struct Row {
     /// Of a generation.
     #[serde(flatten)]
     pub generate: Option<GenerateFigures>,
+    /// Of a choice of heads.
+    #[serde(flatten)]
+    pub heads: Option<HeadFigures>,
     /// Of a training.
     #[serde(flatten)]
     pub train: Option<TrainFigures>,
@@ -129,6 +132,7 @@ impl Row {
             kernel: None,
             trace: None,
             generate: None,
+            heads: None,
             train: None,
             start: None,
             tune: None,
@@ -192,6 +196,15 @@ pub struct GenerateFigures {
     pub prefill_ms: f64,
     /// 1000 over the median time between two tokens.
     pub tokens_per_s: f64,
+}
+
+/// Figures of what ranks heads.
+#[derive(Clone, Debug, Serialize)]
+pub struct HeadFigures {
+    /// Forward passes that it is compared with: one for each head and one for none.
+    pub forward_passes: usize,
+    /// Their time by this row's.
+    pub times_cheaper: f64,
 }
 
 /// Figures of a training.

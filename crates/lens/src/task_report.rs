@@ -68,7 +68,7 @@ impl TaskFindings {
             if self.shots == 1 { "demonstration" } else { "demonstrations" },
             100.0 * self.accuracy.top1,
         );
-        text += "![Norms of all heads and the maps of the strongest](heads.svg)\n\n";
+        text += "![Norms of all heads and the maps of the strongest](heads.png)\n\n";
         text += "| rank | by ‖R‖ | mean ‖R‖ | by mediation | P lost without it |\n|---|---|---|---|---|\n";
         for (rank, (reversed, mediated)) in
             self.by_reversed.iter().zip(&self.by_mediation).take(5).enumerate()

@@ -13,6 +13,7 @@ pub(crate) fn bench(page: &mut Page, document: &Document) {
         "kernels" => kernels(document),
         "trace" => traces(document),
         "generate" => generations(document),
+        "heads" => heads(document),
         "train" => trainings(document),
         "start" => starts(document),
         _ => tunings(document),
@@ -43,6 +44,7 @@ fn meaning(command: &str) -> &'static str {
     match command {
         "kernels" => "medians; every result was checked against f64 before it was timed",
         "trace" => "forward and backward pass, every R, every factor; medians, the first run set apart",
+        "heads" => "a forward pass; the ranking of all heads; the effect of silencing each of them",
         "generate" => "greedy, with a cache; the median time between two tokens",
         "train" => "a step: forward, backward, weight gradients, clipping, AdamW; medians",
         "start" => "from the start of a process to its end, its result printed; medians",
@@ -107,6 +109,22 @@ fn generations(document: &Document) -> Table {
         ])
     });
     (&["model", "prompt", "new", "tokens/s", "ms/token", "min", "first token ms", "peak MiB"], rows.collect())
+}
+
+fn heads(document: &Document) -> Table {
+    let rows = document.rows.iter().filter_map(|row| {
+        let heads = row.heads.as_ref()?;
+        Some(vec![
+            row.name.clone(),
+            model(row),
+            row.length.to_string(),
+            figure(row.median_ms),
+            figure(row.min_ms),
+            format!("{:.1}×", heads.times_cheaper),
+            row.peak_rss_mb.map(figure).unwrap_or_default(),
+        ])
+    });
+    (&["work", "model", "T", "ms", "min", "cheaper", "peak MiB"], rows.collect())
 }
 
 fn trainings(document: &Document) -> Table {

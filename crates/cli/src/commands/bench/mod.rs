@@ -1,6 +1,7 @@
 //! `retrograd bench`
 
 mod generate;
+mod heads;
 mod kernels;
 mod start;
 mod trace;
@@ -29,6 +30,8 @@ enum What {
     Trace(trace::TraceCommand),
     /// Generation with a cache: tokens a second.
     Generate(generate::GenerateCommand),
+    /// What it costs to say which heads matter: silencing every one, or ranking by Reversed Attention.
+    Heads(heads::HeadsCommand),
     /// A training step.
     Train(train::TrainCommand),
     /// A process from its start to its printed result, with and without compiled shaders on disk.
@@ -43,6 +46,7 @@ impl BenchCommand {
             What::Kernels(command) => command.run(),
             What::Trace(command) => command.run(),
             What::Generate(command) => command.run(),
+            What::Heads(command) => command.run(),
             What::Train(command) => command.run(),
             What::Start(command) => command.run(),
             What::Tune(command) => command.run(),
