@@ -1,5 +1,7 @@
 //! The programs of the README and of the documentation, run on the shipped model.
 
+use std::path::Path;
+
 mod embed {
     include!("../crates/retrograd/examples/embed.rs");
 
@@ -16,7 +18,13 @@ mod edit_fact {
     }
 }
 
-use std::path::Path;
+mod steer {
+    include!("../crates/retrograd/examples/steer.rs");
+
+    pub fn run() -> Result<(), Box<dyn std::error::Error>> {
+        main()
+    }
+}
 
 #[test]
 fn it_runs() {
@@ -24,6 +32,7 @@ fn it_runs() {
     std::env::set_current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")).unwrap();
     embed::run().unwrap();
     edit_fact::run().unwrap();
+    steer::run().unwrap();
 }
 
 #[test]

@@ -26,6 +26,7 @@ struct Cli {
 }
 
 #[derive(Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one, parsed once")]
 enum Command {
     /// Trace a prompt: what the backward pass computed, to read or as a file.
     Trace(commands::trace::TraceCommand),

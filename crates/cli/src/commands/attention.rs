@@ -136,7 +136,7 @@ impl AttentionCommand {
     fn capture_of(&self, files: &ModelFiles) -> Result<Capture, CliError> {
         let sites = maps(files.config.n_layer);
         if !self.norms {
-            return Ok(self.capture.capture(Some(sites))?);
+            return self.capture.capture(Some(sites));
         }
         let kept = if self.capture.layers.is_some() { sites } else { Vec::new() };
         Ok(self.capture.capture(Some(kept))?.head_norms())

@@ -21,6 +21,7 @@ pub(crate) fn attention(
     top: usize,
 ) -> Result<(), CliError> {
     tokens(page, &report.tokens);
+    super::grid::grid(page, &report.heads);
     page.heading("Heads", &format!("by ‖R‖; loss {:.4}", report.loss));
     let max = report.heads.first().map_or(0.0, |score| score.reversed_norm);
     page.line(paint(
