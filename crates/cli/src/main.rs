@@ -32,6 +32,10 @@ enum Command {
     Attention(commands::attention::AttentionCommand),
     /// Read the gradients' two factors in the vocabulary: the Backward Lens.
     Lens(commands::lens::LensCommand),
+    /// Show what flows through a position: neurons, heads and streams as a graph, read in the vocabulary.
+    Flow(commands::flow::FlowCommand),
+    /// Show all of it in the browser, from this machine: run prompts, look at heads, lens and graph, try changes.
+    Serve(commands::serve::ServeCommand),
     /// Edit a fact into a model, or measure how well that works.
     Edit(commands::edit::EditCommand),
     /// Continue a prompt.
@@ -54,6 +58,8 @@ fn main() -> ExitCode {
         Command::Trace(command) => command.run(),
         Command::Attention(command) => command.run(),
         Command::Lens(command) => command.run(),
+        Command::Flow(command) => command.run(),
+        Command::Serve(command) => command.run(),
         Command::Edit(command) => command.run(),
         Command::Generate(command) => command.run(),
         Command::Train(command) => command.run(),

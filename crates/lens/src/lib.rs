@@ -8,6 +8,7 @@
 mod compare;
 pub mod edit;
 mod factorization;
+mod flow;
 mod gradient;
 mod heads;
 mod probability;
@@ -16,12 +17,16 @@ mod token_text;
 mod vocabulary;
 
 pub use compare::{Deviation, compare, worst};
+pub use flow::{
+    FlowCounts, FlowFactors, FlowLink, FlowNode, FlowOptions, FlowReport, LinkKind, NodeGradient, NodeKind,
+    flow, flow_capture,
+};
 pub use gradient::{
     DeltaSimilarity, GradientFactors, GradientReport, GradientSvd, MatrixGradient, RANK_TOLERANCE, gradient,
     gradient_report, gradient_report_sites,
 };
 pub use heads::{AttentionReport, HeadScore, Pair, attention_report, rank_heads, strongest_pairs};
-pub use probability::{Prediction, TargetPrediction};
+pub use probability::{Prediction, TargetPrediction, answer_token};
 pub use summary::{DeltaNorms, LayerNorms, PositionPredictions, TraceSummary, summarize, summary_sites};
 pub use token_text::{TokenText, token_texts, visible};
 pub use vocabulary::{

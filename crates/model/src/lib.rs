@@ -24,6 +24,7 @@ mod forward;
 mod generate;
 mod gpt2;
 mod head;
+mod parameter_read;
 mod parameters;
 mod program;
 mod projection;
