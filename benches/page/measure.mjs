@@ -54,10 +54,12 @@ function synthetic({ layers, heads, tokens }) {
   const prompt = Array.from({ length: tokens }, token);
   const nodes = [];
   const links = [];
+  // Blocks in lines, as the command lays them out.
+  const line = { 1: 1, 12: 3, 48: 6 }[layers];
   for (let layer = 0; layer < layers; layer++) {
     const id = (name) => name.replace(/^L1\./, `L${layer}.`);
     for (const node of graph.nodes) {
-      nodes.push({ ...node, id: id(node.id), layer, label: node.label.replace("L1 ", `L${layer} `), x: node.x + layer * 2400, top: predictions(10), bottom: predictions(10) });
+      nodes.push({ ...node, id: id(node.id), layer, label: node.label.replace("L1 ", `L${layer} `), x: node.x + (layer % line) * 2400, y: node.y + Math.floor(layer / line) * 820, top: predictions(10), bottom: predictions(10) });
     }
     for (const link of graph.links) links.push({ ...link, source: id(link.source), target: id(link.target) });
     if (layer > 0) links.push({ source: `L${layer - 1}.output`, target: `L${layer}.input`, kind: "stream", weight: 40 });

@@ -131,9 +131,9 @@ pub struct FlowNode {
     /// The backward signal, where it was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gradient: Option<NodeGradient>,
-    /// Place in the drawing: columns from left to right.
+    /// Place in the drawing: columns of a block from left to right.
     pub x: f64,
-    /// Place in the drawing, downwards; the residual stream is at 0.
+    /// Place in the drawing, downwards; the residual stream is on top of its block.
     pub y: f64,
 }
 

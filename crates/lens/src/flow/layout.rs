@@ -1,6 +1,7 @@
 //! Where nodes are drawn: the columns are those of the block's computation, so that nothing has to be searched for.
 //!
-//! The residual stream runs along the top (y = 0); attention and MLP hang below it. Blocks stand side by side.
+//! The residual stream runs along the top of a block; attention and MLP hang below it. Blocks stand in lines like words:
+//! from left to right, the next line below.
 
 use super::graph::{FlowNode, NodeKind};
 use std::collections::BTreeMap;
@@ -13,6 +14,10 @@ const ROW: f64 = 24.0;
 const GAP: f64 = 4.0 * ROW;
 /// Columns of a block.
 const COLUMNS: usize = 16;
+/// Between the lines of blocks.
+const LINE_GAP: f64 = 5.0 * ROW;
+/// Width to height of the whole: about that of a window.
+const ASPECT: f64 = 1.9;
 
 /// The column of a kind within its block.
 fn column(kind: NodeKind) -> usize {
@@ -41,10 +46,24 @@ fn column(kind: NodeKind) -> usize {
 pub(super) fn place(nodes: &mut [FlowNode]) {
     let blocks: Vec<&mut [FlowNode]> = nodes.chunk_by_mut(|a, b| a.layer == b.layer).collect();
     let tallest = blocks.iter().map(|block| height(block)).max().unwrap_or(0);
-    let middle = GAP + tallest.saturating_sub(1) as f64 * ROW / 2.0;
+    let depth = GAP + tallest.saturating_sub(1) as f64 * ROW;
+    let per_line = blocks_per_line(blocks.len(), depth + LINE_GAP);
     for (slot, block) in blocks.into_iter().enumerate() {
-        place_block(block, slot, middle);
+        place_block(block, (GAP + depth) / 2.0);
+        let (across, down) = ((slot % per_line) as f64, (slot / per_line) as f64);
+        for node in block {
+            node.x += across * COLUMNS as f64 * COLUMN;
+            node.y += down * (depth + LINE_GAP);
+        }
     }
+}
+
+/// So many that the whole is about as wide as a window, and lines are about equally long.
+fn blocks_per_line(blocks: usize, height: f64) -> usize {
+    let width = COLUMNS as f64 * COLUMN;
+    let ideal = (blocks as f64 * height * ASPECT / width).sqrt().round().max(1.0) as usize;
+    let lines = blocks.div_ceil(ideal).max(1);
+    blocks.div_ceil(lines).max(1)
 }
 
 /// Rows of the tallest column.
@@ -53,7 +72,7 @@ fn height(block: &[FlowNode]) -> usize {
     (0..COLUMNS).map(count).max().unwrap_or(0)
 }
 
-fn place_block(block: &mut [FlowNode], slot: usize, middle: f64) {
+fn place_block(block: &mut [FlowNode], middle: f64) {
     let mut sizes = [0_usize; COLUMNS];
     let mut heads: BTreeMap<usize, (f64, usize)> = BTreeMap::new();
     for node in block.iter() {
@@ -68,7 +87,7 @@ fn place_block(block: &mut [FlowNode], slot: usize, middle: f64) {
     let mut next = [0_usize; COLUMNS];
     for node in block.iter_mut() {
         let column = column(node.kind);
-        node.x = (slot * COLUMNS + column) as f64 * COLUMN;
+        node.x = column as f64 * COLUMN;
         node.y = match node.kind {
             NodeKind::BlockInput | NodeKind::ResidualMid | NodeKind::BlockOutput => 0.0,
             _ => row(next[column] as f64, sizes[column]),
@@ -84,5 +103,21 @@ fn place_block(block: &mut [FlowNode], slot: usize, middle: f64) {
         if let Some((centre, _)) = node.head.and_then(|head| heads.get(&head)) {
             node.y = *centre;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::blocks_per_line;
+
+    #[test]
+    fn lines_of_blocks_are_about_equally_long() {
+        let height = 820.0;
+        assert_eq!(blocks_per_line(1, height), 1);
+        assert_eq!(blocks_per_line(2, height), 1);
+        assert_eq!(blocks_per_line(4, height), 2);
+        assert_eq!(blocks_per_line(12, height), 3);
+        assert_eq!(blocks_per_line(48, height), 6);
+        assert_eq!(blocks_per_line(0, height), 1);
     }
 }

@@ -63,7 +63,7 @@ export function colourOf(graph: Graph, node: FlowNode, look: Look): string {
 
 function linkColour(graph: Graph, link: Link, look: Look): string {
   if (look.colour === "backward") {
-    if (link.link.reversed === undefined) return look.theme.dark ? "#4a545f" : "#c3cad2";
+    if (link.link.reversed === undefined) return look.theme.dark ? "#5a6673" : "#b3bcc6";
     return css(diverging(shareOf(link.link.reversed, graph.largestReversed), look.theme));
   }
   const { kind } = link.link;
@@ -82,6 +82,12 @@ export function caption(node: FlowNode, labels: string[]): string {
 
 function isStream(node: FlowNode): boolean {
   return node.kind === "block_input" || node.kind === "residual_mid" || node.kind === "block_output";
+}
+
+/** From the end of a line of blocks to the beginning of the next, through the gap between them. */
+function wrap(pen: Pen, [x1, y1]: [number, number], [x2, y2]: [number, number], k: number, colour: string, width: number): void {
+  const between = y2 - 84 * k;
+  pen.line([[x1, y1], [x1 + 60 * k, y1], [x1 + 60 * k, between], [x2 - 60 * k, between], [x2 - 60 * k, y2], [x2, y2]], colour, width, [6 * Math.max(k, 0.4), 4 * Math.max(k, 0.4)]);
 }
 
 function sees(camera: Camera, width: number, height: number): Box {
@@ -109,12 +115,16 @@ export function draw(pen: Pen, graph: Graph, camera: Camera, width: number, heig
     // Widths to a quarter of a pixel: links of one colour and width are one path.
     const rounded = Math.ceil(thick * 4) / 4;
     const colour = linkColour(graph, link, look);
+    if (b.x < a.x) {
+      wrap(pen, [X(a.x), Y(a.y)], [X(b.x), Y(b.y)], k, colour, Math.max(link.width * k * 0.5, only ? 1.6 : 0.6));
+      continue;
+    }
     const key = `${colour} ${rounded}`;
     const batch = batches.get(key);
     if (batch) batch.links.push(link);
     else batches.set(key, { colour, width: rounded, links: [link] });
   }
-  const alpha = only ? 0.95 : k < 0.2 ? 0.35 : 0.45;
+  const alpha = only ? 0.95 : look.theme.dark ? 0.62 : k < 0.2 ? 0.4 : 0.48;
   for (const { colour, width: thick, links } of batches.values()) {
     if (!canvas) {
       for (const link of links) {
@@ -138,7 +148,7 @@ export function draw(pen: Pen, graph: Graph, camera: Camera, width: number, heig
     canvas.stroke();
     canvas.globalAlpha = 1;
   }
-  const radius = Math.min(Math.max(RADIUS * k, 1), 9);
+  const radius = Math.min(Math.max(RADIUS * k, 1.5), 9);
   const named = k >= 0.42;
   const shown: FlowNode[] = [];
   graph.nodes.forEach((node, i) => {

@@ -23,7 +23,7 @@ export function pixels(kind: MapKind, map: HeadMap, tokens: number, theme: Theme
 }
 
 /** A colour scale with its ends. */
-export function legend(pen: Pen, kind: MapKind, x: number, y: number, width: number, ends: [string, string], theme: Theme): void {
+export function legend(pen: Pen, kind: MapKind, x: number, y: number, width: number, ends: [string, string], theme: Theme, words: [string, string] | null = null): void {
   const steps = 64;
   for (let i = 0; i < steps; i++) {
     const share = i / (steps - 1);
@@ -32,4 +32,7 @@ export function legend(pen: Pen, kind: MapKind, x: number, y: number, width: num
   }
   pen.text(x, y + 17, ends[0], { size: 11, fill: theme.dim });
   pen.text(x + width, y + 17, ends[1], { size: 11, fill: theme.dim, anchor: "end" });
+  if (!words) return;
+  pen.text(x, y + 31, words[0], { size: 11, fill: theme.dim });
+  pen.text(x + width, y + 31, words[1], { size: 11, fill: theme.dim, anchor: "end" });
 }

@@ -75,7 +75,7 @@ export function DataTable({ table, caption, onRow }: { table: Table; caption: st
     <div class="datatable" tabIndex={0} role="region" aria-label={caption}>
       <table>
         <caption>{caption}</caption>
-        <thead><tr>{table.columns.map((name) => <th scope="col" key={name}>{name}</th>)}</tr></thead>
+        <thead><tr>{table.columns.map((name, i) => <th scope="col" key={name} class={typeof table.rows[0]?.[i] === "number" ? "number" : undefined}>{name}</th>)}</tr></thead>
         <tbody>
           {table.rows.slice(shown * PAGE, (shown + 1) * PAGE).map((row, i) => (
             <tr key={i}>

@@ -115,7 +115,8 @@ export function show(next: Payload, keep: boolean): void {
     position: document.flow?.position ?? last,
     layer: strongest?.layer ?? 0,
     head: strongest?.head ?? 0,
-    site: document.lens?.entries.at(-1)?.site ?? "",
+    // δ of the MLP's output is what the Backward Lens is about.
+    site: (document.lens?.entries.find((entry) => entry.site === "mlp.c_proj.delta") ?? document.lens?.entries.at(-1))?.site ?? "",
     edit: document.shape.n_layer - 1,
     eta: 0.1,
   };

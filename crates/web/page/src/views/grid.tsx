@@ -27,7 +27,7 @@ function normOf(kind: MapKind, score: HeadScore | undefined): number | undefined
 }
 
 export function gridPicture({ kind, shape, heads, width, maps }: GridOptions): Picture & { cell: number } {
-  const most = maps ? 84 : 34;
+  const most = maps ? 104 : 46;
   const cell = Math.max(6, Math.min(most, (width - LEFT - 4) / shape.n_head));
   const colours = theme();
   const byHead = new Map(heads.map((score) => [`${score.layer}.${score.head}`, score]));

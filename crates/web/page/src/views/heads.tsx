@@ -13,7 +13,7 @@ import { HeadGrid } from "./grid";
 
 const RIGHT = 12;
 const HEAD = 8;
-const LEGEND = 34;
+const LEGEND = 48;
 
 /** Pixels that the longest labels take, cut where they would crowd out the map. */
 function margin(texts: string[]): number {
@@ -28,13 +28,13 @@ function mapPicture(kind: MapKind, map: HeadMap, texts: string[], width: number,
   const n = texts.length;
   const colours = theme();
   const left = margin(texts);
-  const cell = Math.max(2, Math.min(44, (width - left - RIGHT) / n));
+  const cell = Math.max(2, Math.min(76, (width - left - RIGHT) / n));
   const size = cell * n;
   const named = cell >= 9;
   const bottom = named ? margin(texts) : 10;
   const fewer = named ? 1 : Math.ceil(12 / cell);
   return {
-    cell, left, top: HEAD, width: left + size + RIGHT, height: HEAD + size + bottom + LEGEND,
+    cell, left, top: HEAD, width: left + Math.max(size, 200) + RIGHT, height: HEAD + size + bottom + LEGEND,
     title: kind === "pattern" ? "Attention A" : "Reversed Attention R",
     draw(pen) {
       pen.rect(left, HEAD, size, size, colours.dark ? "#1a1f27" : "#f3f5f8");
@@ -52,10 +52,9 @@ function mapPicture(kind: MapKind, map: HeadMap, texts: string[], width: number,
         pen.frame(left + key * cell, HEAD - 1, cell, size + 2, colours.dim, 1);
         pen.frame(left + key * cell, HEAD + query * cell, cell, cell, colours.accent, 2);
       }
-      const ends: [string, string] = kind === "pattern"
-        ? ["0", short(map.largest)]
-        : [`−${short(map.largest)} lowers the loss`, `raises it +${short(map.largest)}`];
-      legend(pen, kind, left, HEAD + size + bottom + 6, Math.max(Math.min(size, 260), 210), ends, colours);
+      const ends: [string, string] = kind === "pattern" ? ["0", short(map.largest)] : [`−${short(map.largest)}`, `+${short(map.largest)}`];
+      const words: [string, string] | null = kind === "pattern" ? null : ["lowers the loss", "raises the loss"];
+      legend(pen, kind, left, HEAD + size + bottom + 6, Math.min(Math.max(Math.min(size, 280), 200), width - left - 4), ends, colours, words);
     },
   };
 }
