@@ -8,8 +8,8 @@ cd "$(dirname "$0")/.."
 scripts/node.sh chromium
 (cd tests/page && npm ci --silent)
 if [ -z "${RETROGRAD:-}" ]; then
-    # The workspace, so that dependencies are not compiled again with other features.
-    cargo build --locked --workspace --bin retrograd
+    # As the tests have it: to build it alone would resolve other features and compile the dependencies again.
+    cargo test --locked --workspace --test cli --no-run
     RETROGRAD=$PWD/${CARGO_TARGET_DIR:-target}/debug/retrograd
     if [ -n "${CARGO_TARGET_DIR:-}" ]; then RETROGRAD=$CARGO_TARGET_DIR/debug/retrograd; fi
     export RETROGRAD

@@ -112,7 +112,7 @@ fn bad_input() {
     ] {
         flow(flags).fails(parts);
     }
-    flow(&["--views", "flow"]).fails_as_usage(&["--html"]);
+    flow(&["--views", "flow"]).fails_as_usage(&["required arguments"]);
     retrograd(&["flow"]).fails_with(2, &["no prompt"]);
 }
 

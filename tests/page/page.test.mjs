@@ -160,7 +160,7 @@ describe("the file", () => {
     await page.keyboard.press("Escape");
     await page.getByRole("region", { name: "Pinned node" }).waitFor({ state: "detached" });
     await page.getByRole("searchbox").fill("paris");
-    assert.match(await page.getByRole("status").first().textContent(), /\d+ nodes/);
+    assert.match(await page.locator(".bar-of-tools span[role=status]").textContent(), /\d+ nodes/);
     await page.getByRole("searchbox").press("Enter");
     await page.getByRole("region", { name: "Pinned node" }).waitFor();
     await page.getByLabel("layer", { exact: false }).first().selectOption("3");
@@ -297,11 +297,11 @@ describe("served", () => {
     await page.getByRole("button", { name: "None" }).click();
     const maps = join(scratch, "maps.safetensors");
     retrograd(...base, "--out", maps);
-    await page.getByLabel("map").selectOption("reversed");
-    await page.getByLabel("exactly").fill("-4.5");
+    await page.getByRole("region", { name: "Patch attention" }).getByRole("combobox").selectOption("reversed");
+    await page.getByRole("region", { name: "Patch attention" }).getByRole("spinbutton").fill("-4.5");
     await compare();
     assert.equal(await loss("after"), json(...base, "--patch", maps, "--alpha", "-4.5").loss);
-    await page.getByLabel("map").selectOption("none");
+    await page.getByRole("region", { name: "Patch attention" }).getByRole("combobox").selectOption("none");
     // A fact edited in, and the model as it was afterwards.
     const fact = await open(browser, `${server.url}#view=try&prompt=${encodeURIComponent(PROMPT)}&target=${encodeURIComponent(" Rome")}`, own);
     await started(fact.page);
@@ -310,7 +310,7 @@ describe("served", () => {
     const region = fact.page.getByRole("region", { name: "Prediction after" });
     await region.waitFor();
     const shown = Number(await region.locator("dd[data-value]").nth(1).getAttribute("data-value"));
-    const edit = json("edit", PROMPT, "--target", " Rome", "--method", "shift", "--layers", "3", "--eta", "0.1", "--force");
+    const edit = json("edit", PROMPT, "--target", " Rome", "--method", "shift", "--layers", "3", "--eta", "0.1", "--force", "--dry-run");
     const entry = edit.after ?? edit.edit?.after;
     assert.ok(Math.abs(shown - entry.target_probability) < 1e-6, `${shown} for ${entry.target_probability}`);
     await page.getByRole("button", { name: "Run" }).click();
@@ -318,6 +318,9 @@ describe("served", () => {
     await page.keyboard.press("1");
     await page.locator("dd", { hasText: json(...base).loss.toFixed(4) }).waitFor();
     assert.deepEqual(wrong, []);
+    await fact.page.mouse.move(0, 0);
+    assert.deepEqual(await axe(fact.page), []);
+    await exports(fact.page);
     await fact.context.close();
     await context.close();
   });
