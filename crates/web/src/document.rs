@@ -5,14 +5,19 @@ use retrograd::lens::{
     AttentionReport, FlowOptions, FlowReport, LensOptions, LensReport, TraceSummary, attention_report, flow,
     flow_capture, lens, lens_capture, lens_sites, summarize, summary_sites,
 };
-use retrograd::{BlockSite, Config, Interventions, ParameterRead, RequestError, Site, Tokenizer, TraceRead};
+use retrograd::{
+    BlockSite, Config, Head, Interventions, ParameterRead, RequestError, Site, Tokenizer, TraceRead,
+};
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::io::Write;
 
 /// Values of maps that are kept in f32 where nobody says which heads: all of a short prompt's, else those of the heads
 /// with the largest ‖R‖ until this many are there. Each takes four bytes.
-const EXACT_VALUES: usize = 250_000;
+const EXACT_VALUES: usize = 100_000;
+
+/// Readings of the lens above which each names fewer tokens: they would be most of the file.
+const MANY_READINGS: usize = 4096;
 
 /// Most probable tokens of each position with loss.
 const PREDICTIONS: usize = 10;
@@ -63,12 +68,15 @@ pub struct PageOptions {
     pub first: &'static str,
     /// The tensors that the lens reads; see [`lens_sites`].
     pub lens_sites: Vec<Site>,
-    /// Most and least probable tokens of each reading of the lens.
-    pub lens_top: usize,
+    /// Most and least probable tokens of each reading of the lens; `None` takes five, or three where there are more
+    /// than 4,096 readings.
+    pub lens_top: Option<usize>,
     /// Whether the lens divides each vector by its norm.
     pub normalize: bool,
     /// The flow graph.
     pub flow: FlowOptions,
+    /// Heads whose maps are kept in f32; `None` takes those with the largest ‖R‖.
+    pub exact: Option<Vec<Head>>,
     /// The file that has the maps in full precision, where one is written beside the page.
     pub full_precision: Option<String>,
 }
@@ -84,9 +92,10 @@ impl PageOptions {
             views: Views::ALL,
             first,
             lens_sites: lens_sites(Some(sites), None, n_layer)?,
-            lens_top: 5,
+            lens_top: None,
             normalize: false,
             flow: FlowOptions::default(),
+            exact: None,
             full_precision: None,
         })
     }
@@ -206,15 +215,17 @@ pub fn page(
     let summary = summarize(trace, tokenizer, PREDICTIONS.min(meta.config.vocab_size))?;
     let attention = attention_report(trace, tokenizer)?;
     let maps = match options.views.heads {
-        true => maps::encode(trace, &exact_heads(&attention, meta.ids.len()))?,
+        true => maps::encode(trace, &exact_heads(options, &attention, meta.ids.len()))?,
         false => None,
     };
     let lens = match options.views.lens {
         true => {
             progress("reading the lens")?;
+            let many = options.lens_sites.len() * meta.ids.len() > MANY_READINGS;
+            let top = options.lens_top.unwrap_or(if many { 3 } else { 5 });
             let options = LensOptions {
                 sites: options.lens_sites.clone(),
-                top: options.lens_top.min(meta.config.vocab_size),
+                top: top.min(meta.config.vocab_size),
                 normalize: options.normalize,
             };
             Some(lens(trace, model, &options, tokenizer)?)
@@ -248,7 +259,10 @@ pub fn page(
 }
 
 /// The heads whose maps are kept in f32.
-fn exact_heads(attention: &AttentionReport, tokens: usize) -> Vec<ExactHead> {
+fn exact_heads(options: &PageOptions, attention: &AttentionReport, tokens: usize) -> Vec<ExactHead> {
+    if let Some(heads) = &options.exact {
+        return heads.iter().map(|head| ExactHead { layer: head.layer, head: head.head }).collect();
+    }
     let values = tokens * (tokens + 1); // both triangles of a head
     let fit = (EXACT_VALUES / values.max(1)).max(1);
     attention.heads.iter().take(fit).map(|s| ExactHead { layer: s.layer, head: s.head }).collect()

@@ -1,10 +1,8 @@
 //! Attention maps as bytes: lower triangles, 8 bits a value, a scale a head; chosen heads in full.
 //!
 //! ```text
-//! A = byte/255 · scale         R = sign · (|byte|/127)² · scale, byte as signed
+//! A = byte/255 · scale         R = byte/127 · scale, byte as signed
 //! ```
-//! R is kept as a square because most of it is small: where |R| is a hundredth of the largest, a step is still a fifth
-//! of the value.
 
 use retrograd::{BlockSite, HostTensor, Layer, RequestError, Site, TraceRead};
 use serde::Serialize;
@@ -50,10 +48,8 @@ pub(crate) fn encode(
             let (a, r) = (triangle(pattern, head, tokens), triangle(reversed, head, tokens));
             let (a_scale, r_scale) = (largest(&a), largest(&r));
             bytes.extend(a.iter().map(|&a| (share(a, a_scale) * 255.0).round() as u8));
-            bytes.extend(r.iter().map(|&r| {
-                let root = share(r.abs(), r_scale).sqrt() * 127.0;
-                (root.round() as i8 * if r < 0.0 { -1 } else { 1 }) as u8
-            }));
+            bytes
+                .extend(r.iter().map(|&r| (share(r.abs(), r_scale).copysign(r) * 127.0).round() as i8 as u8));
             for (place, _) in exact.iter().enumerate().filter(|(_, e)| **e == ExactHead { layer, head }) {
                 in_full[place] = a.iter().chain(&r).flat_map(|value| value.to_le_bytes()).collect();
             }

@@ -5,7 +5,7 @@ use crate::error::CliError;
 use crate::output::check_writable;
 use crate::progress::Spinner;
 use clap::Args;
-use retrograd::formats::{trace_file, write_atomic};
+use retrograd::formats::{parse_heads, trace_file, write_atomic};
 use retrograd::{Capture, Interventions, RequestError};
 use retrograd_web::{PageOptions, Views, page, page_capture};
 use std::path::{Path, PathBuf};
@@ -19,6 +19,9 @@ pub(crate) struct HtmlArgs {
     /// Views of the page: overview, heads, lens, flow [default: all]
     #[arg(long, value_name = "VIEWS", value_delimiter = ',', requires = "html")]
     views: Vec<String>,
+    /// Heads whose maps the page has in f32, as in 0.1,3.7 [default: those with the largest ‖R‖, all of a short prompt's]
+    #[arg(long, value_name = "HEADS", requires = "html")]
+    exact: Option<String>,
     /// Write the tensors behind the page beside it, in full precision, as FILE with the ending .safetensors
     #[arg(long, requires = "html")]
     with_trace: bool,
@@ -62,6 +65,12 @@ impl HtmlArgs {
             let kept = Capture::all().layers(layers)?;
             kept.check_layers(files.config.n_layer)?;
             options.lens_sites.retain(|site| kept.keeps(*site));
+        }
+        if let Some(heads) = &self.exact {
+            let heads = parse_heads(heads)?;
+            let named = Interventions { ablate: heads.iter().copied().collect(), patch: None };
+            named.check(&files.config, 1)?;
+            options.exact = Some(heads);
         }
         let beside = self.trace_file().unwrap_or_else(|| html.clone());
         let name = beside.file_name().map(|name| name.to_string_lossy().into_owned());

@@ -85,7 +85,7 @@ impl LensCommand {
             if capture.sites.is_some() || capture.layers.is_some() {
                 shown.lens_sites.clone_from(&sites);
             }
-            (shown.lens_top, shown.normalize) = (self.top, self.normalize);
+            (shown.lens_top, shown.normalize) = (Some(self.top), self.normalize);
             shown.flow.layers = capture.blocks(files.config.n_layer)?;
             kept.extend(page_capture(shown, &files.config)?);
         }

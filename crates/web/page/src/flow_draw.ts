@@ -161,20 +161,22 @@ export function draw(pen: Pen, graph: Graph, camera: Camera, width: number, heig
     pen.disc(X(node.x), Y(node.y), stream ? radius * 1.35 : radius, fill, target ? look.theme.text : look.theme.background, radius > 2.5 ? (target ? 2 : 1) : 0);
   });
   const streamNamed = k >= 0.14;
-  if (!named && !streamNamed) return;
+  if (!streamNamed && k < 0.05) return;
   const size = Math.min(Math.max(12 * k * 1.25, 9.5), 13);
   const room = Math.floor((150 * k - 2 * radius - 6) / (size * 0.56));
   if (canvas) canvas.font = `${size}px ${FONT}`;
   for (const node of shown) {
     const stream = isStream(node);
-    if (!named && !stream) continue;
+    if (!(stream ? streamNamed : named)) continue;
     const text = caption(node, look.labels);
     const letters = [...text];
     const most = stream ? Math.max(room * 2, 8) : room;
     if (most < 2) continue;
     const cut = letters.length > most ? `${letters.slice(0, most - 1).join("")}…` : text;
     if (stream) {
-      pen.text(X(node.x), Y(node.y) - radius - 9, cut, { size: size + 0.5, fill: look.theme.text, anchor: "middle", bold: true });
+      // Next to each other, the end of a block and the beginning of the next lean away from each other.
+      const anchor = node.kind === "block_input" ? "start" : node.kind === "block_output" ? "end" : "middle";
+      pen.text(X(node.x), Y(node.y) - radius - 9, cut, { size: size + 0.5, fill: look.theme.text, anchor, bold: true });
     } else {
       pen.text(X(node.x) + radius + 4, Y(node.y), cut, { size, fill: look.theme.text });
     }
@@ -183,7 +185,7 @@ export function draw(pen: Pen, graph: Graph, camera: Camera, width: number, heig
   for (const layer of graph.flow.layers) {
     const first = graph.nodes.find((node) => node.layer === layer)!;
     if (inside(first.x, first.y - 40, first.x + 100, first.y)) {
-      pen.text(X(first.x), Y(first.y - 34) - 6, `Layer ${layer}`, { size: Math.max(11, Math.min(16, 20 * k)), fill: look.theme.dim, bold: true });
+      pen.text(X(first.x), Y(first.y) - radius - (streamNamed ? 27 : 8), `Layer ${layer}`, { size: Math.max(11, Math.min(16, 20 * k)), fill: look.theme.dim, bold: true });
     }
   }
 }

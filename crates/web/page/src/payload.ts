@@ -2,7 +2,7 @@
 //
 //   u32 length of the document, little-endian | the document, UTF-8 | maps
 //   maps: for each layer and head, A then R, lower triangles of T(T+1)/2 bytes; then exact heads as f32
-//   A = byte/255 · scale      R = sign · (|byte|/127)² · scale, byte as signed
+//   A = byte/255 · scale      R = byte/127 · scale, byte as signed
 
 import type { MapsManifest, PageDocument } from "./types";
 
@@ -61,7 +61,7 @@ export class Maps {
       if (kind === "pattern") values[i] = (byte / 255) * scale;
       else {
         const signed = byte > 127 ? byte - 256 : byte;
-        values[i] = Math.sign(signed) * (signed / 127) ** 2 * scale;
+        values[i] = (signed / 127) * scale;
       }
     }
     return { values, exact: false, largest: scale };

@@ -182,7 +182,14 @@ function FlowGraph({ flow }: { flow: FlowReport }) {
     }
   };
 
-  const refresh = () => { renew(); paint(); mark(); };
+  const refresh = () => {
+    const started = performance.now();
+    renew();
+    paint();
+    mark();
+    // For whoever measures; see benches/page.
+    performance.measure("flow-redraw", { start: started });
+  };
 
   const show = (box: { x: number; y: number; width: number; height: number }, most = 2) => {
     if (!overlay.current || !behaviour.current || width === 0) return;

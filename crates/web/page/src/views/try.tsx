@@ -240,7 +240,7 @@ export function Try() {
           <div class={width > 980 ? "two" : "one"}>
             {width > 0 && (["pattern", "reversed"] as const).map((kind) => (
               <Figure key={kind} title={`${kind === "pattern" ? "Attention A" : "Reversed Attention R"} of L${layer}H${head}`} about="both in one colour scale; choose the head above" table={() => normTable(result.before, result.after)}>
-                <div class="scroll"><Canvas picture={mapsPicture(result.before, result.after, kind, Math.min(width > 980 ? (width - 24) / 2 : width, 760))} label={`Maps of layer ${layer} head ${head} before and after; the table has every head's norms`} /></div>
+                <Canvas picture={mapsPicture(result.before, result.after, kind, Math.min(width > 980 ? (width - 24) / 2 : width, 760))} label={`Maps of layer ${layer} head ${head} before and after; the table has every head's norms`} />
               </Figure>
             ))}
           </div>
