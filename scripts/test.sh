@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Everything that must hold before a change is merged, cheapest first: formatting, lints, documentation, all
-# tests, and the tests of the kernels and of the model once more on a second Vulkan driver.
+# Everything that must hold before a change is merged, cheapest first: formatting, lints, documentation, the page's
+# bundle, all tests, the page in Chromium, and the tests of the kernels and of the model once more on a second Vulkan driver.
 # Ends with cargo's own summary lines. Exits with 1 if anything failed.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
@@ -62,7 +62,23 @@ check "cargo clippy" cargo clippy --locked --workspace --all-targets -- -D warni
 # the same features as for clippy and are not checked again.
 check "cargo doc" env RUSTDOCFLAGS=-Dwarnings cargo doc --locked --no-deps --workspace --lib --examples
 
+page_ready=yes
+scripts/node.sh chromium || page_ready=
+if [ -n "$page_ready" ]; then check "The page's types and bundle" scripts/page.sh; fi
+
 tests "All tests" --workspace
+
+if [ -n "$page_ready" ]; then
+    section "The page in Chromium"
+    scripts/page_test.sh 2>&1 | tee "$work/log"
+    if [ "${PIPESTATUS[0]}" -ne 0 ]; then failed=1; fi
+    {
+        echo "The page in Chromium"
+        grep -E '^(ℹ|#) (tests|pass|fail) |^ *(✖|not ok) ' "$work/log"
+    } >>"$summary"
+else
+    echo "The page in Chromium: not run, Node.js or Chromium are missing" >>"$summary"
+fi
 
 second=$(scripts/swiftshader.sh)
 if [ -n "$second" ]; then

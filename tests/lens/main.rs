@@ -1,6 +1,7 @@
 //! The lens and the gradients' singular values, on a device and by the oracle: against PyTorch and NumPy on random
 //! models, against published values where GPT-2's weights are at hand.
 
+mod flow;
 mod published;
 mod pytorch;
 

@@ -5,8 +5,12 @@ use crate::default_model;
 use crate::error::CliError;
 use crate::progress::Spinner;
 use retrograd::formats::Weights;
+use retrograd::lens::answer_token;
 use retrograd::reference::ReferenceModel;
-use retrograd::{Config, Gpt2, Gpu, Precision, Project, Tokenizer, TraceRead, TraceRequest};
+use retrograd::{
+    Capture, Config, Gpt2, Gpu, Objective, ParameterRead, Precision, Site, TokenId, Tokenizer, TraceRead,
+    TraceRequest,
+};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -47,8 +51,8 @@ pub(crate) enum Engine {
 /// A trace and what is known about its making.
 pub(crate) struct Traced {
     pub(crate) trace: Box<dyn TraceRead>,
-    /// The model that made it, for reading its vectors in the vocabulary.
-    pub(crate) model: Box<dyn Project>,
+    /// The model that made it, for reading its vectors in the vocabulary and its parameters.
+    pub(crate) model: Box<dyn ParameterRead>,
     pub(crate) adapter: String,
     pub(crate) dispatches: Option<usize>,
     pub(crate) load_time: Duration,
@@ -70,6 +74,16 @@ impl Engine {
         let gpu = Gpu::open(&args.device.gpu_options())?;
         Ok(Engine::Device(Gpt2::load(&gpu, &files.dir, args.precision)?))
     }
+
+    /// The most probable token after the request's last one, under its interventions.
+    fn answer(&self, request: &TraceRequest) -> Result<TokenId, CliError> {
+        let probe =
+            request.clone().objective(Objective::Target(TokenId(0))).capture(Capture::only([Site::Logits]));
+        Ok(match self {
+            Engine::Device(model) => answer_token(&model.trace(&probe)?)?,
+            Engine::Reference(model) => answer_token(&model.trace(&probe)?)?,
+        })
+    }
 }
 
 /// Loads the model and runs one trace.
@@ -79,6 +93,26 @@ pub(crate) fn trace(
     request: &TraceRequest,
     prompt: Option<&str>,
 ) -> Result<Traced, CliError> {
+    run(args, files, request, prompt, false)
+}
+
+/// The same for the loss of what the model itself answers, whatever target the request has.
+pub(crate) fn trace_answer(
+    args: &ModelArgs,
+    files: &ModelFiles,
+    request: &TraceRequest,
+    prompt: Option<&str>,
+) -> Result<Traced, CliError> {
+    run(args, files, request, prompt, true)
+}
+
+fn run(
+    args: &ModelArgs,
+    files: &ModelFiles,
+    request: &TraceRequest,
+    prompt: Option<&str>,
+    answer: bool,
+) -> Result<Traced, CliError> {
     // Everything that is wrong with the request is said before the model is loaded.
     request.resolve(&files.config)?;
     let spinner = Spinner::new(format!("loading {}", files.dir.display()));
@@ -87,7 +121,13 @@ pub(crate) fn trace(
     let load_time = start.elapsed();
     spinner.say(format!("tracing {} tokens", request.ids.len()));
     let start = Instant::now();
-    let (trace, model, adapter, dispatches): (Box<dyn TraceRead>, Box<dyn Project>, _, _) = match engine {
+    let answered = match answer {
+        true => Some(request.clone().objective(Objective::Target(engine.answer(request)?))),
+        false => None,
+    };
+    let request = answered.as_ref().unwrap_or(request);
+    let (trace, model, adapter, dispatches): (Box<dyn TraceRead>, Box<dyn ParameterRead>, _, _) = match engine
+    {
         Engine::Device(model) => {
             let trace = model.trace(request)?;
             let adapter = model.gpu().adapter().to_string();

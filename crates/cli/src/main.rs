@@ -42,6 +42,10 @@ enum Command {
     Patch(commands::patch::PatchCommand),
     /// All of that for several tasks: figures, tables and a text, in a directory.
     Report(commands::report::ReportCommand),
+    /// Show what flows through a position: neurons, heads and streams as a graph, read in the vocabulary.
+    Flow(commands::flow::FlowCommand),
+    /// Show all of it in the browser, from this machine: run prompts, look at heads, lens and graph, try changes.
+    Serve(commands::serve::ServeCommand),
     /// Edit a fact into a model, or measure how well that works.
     Edit(commands::edit::EditCommand),
     /// Continue a prompt.
@@ -68,6 +72,8 @@ fn main() -> ExitCode {
         Command::Perturb(command) => command.run(),
         Command::Patch(command) => command.run(),
         Command::Report(command) => command.run(),
+        Command::Flow(command) => command.run(),
+        Command::Serve(command) => command.run(),
         Command::Edit(command) => command.run(),
         Command::Generate(command) => command.run(),
         Command::Train(command) => command.run(),

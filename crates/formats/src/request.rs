@@ -23,6 +23,12 @@ impl TraceRequest {
         TraceRequest { ids, objective, interventions: Interventions::default(), capture: Capture::all() }
     }
 
+    /// Replaces what is differentiated.
+    pub fn objective(mut self, objective: Objective) -> Self {
+        self.objective = objective;
+        self
+    }
+
     /// Replaces what is kept.
     pub fn capture(mut self, capture: Capture) -> Self {
         self.capture = capture;

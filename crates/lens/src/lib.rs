@@ -9,6 +9,7 @@ mod accuracy;
 mod compare;
 pub mod edit;
 mod factorization;
+mod flow;
 mod gradient;
 mod heads;
 mod maps;
@@ -27,6 +28,10 @@ mod vocabulary;
 
 pub use accuracy::Accuracy;
 pub use compare::{Deviation, compare, worst};
+pub use flow::{
+    FlowCounts, FlowFactors, FlowLink, FlowNode, FlowOptions, FlowReport, LinkKind, NodeGradient, NodeKind,
+    flow, flow_capture,
+};
 pub use gradient::{
     DeltaSimilarity, GradientFactors, GradientReport, GradientSvd, MatrixGradient, RANK_TOLERANCE, gradient,
     gradient_report, gradient_report_sites,
@@ -44,7 +49,7 @@ pub use perturb::{
     KeptPoint, NamedOrder, OrderBy, PerturbCurves, PerturbReport, all_heads, area, descending,
     order_by_chance, order_by_effect, order_by_size, perturb, perturb_orderings,
 };
-pub use probability::{Prediction, TargetPrediction};
+pub use probability::{Prediction, TargetPrediction, answer_token};
 pub use statistic::Statistic;
 pub use summary::{DeltaNorms, LayerNorms, PositionPredictions, TraceSummary, summarize, summary_sites};
 pub use task::{

@@ -1,7 +1,7 @@
 //! From a row of logits to probabilities and ranks.
 
 use crate::TokenText;
-use retrograd_formats::{TokenId, Tokenizer};
+use retrograd_formats::{RequestError, Site, TokenId, Tokenizer, TraceRead};
 use serde::Serialize;
 
 /// A token and its probability.
@@ -24,6 +24,18 @@ pub struct TargetPrediction {
     pub probability: f64,
     /// Number of tokens that are strictly more probable: 0 is the most probable.
     pub rank: usize,
+}
+
+/// The most probable token after the last position that carries loss; of equals the one with the lowest id.
+///
+/// # Errors
+/// When the trace holds no logits.
+pub fn answer_token(trace: &dyn TraceRead) -> Result<TokenId, RequestError> {
+    let logits = trace.read(Site::Logits)?; // [P, V]
+    let vocabulary = trace.meta().config.vocab_size;
+    let row = logits.as_f32().chunks_exact(vocabulary).next_back().unwrap_or_default();
+    let best = (0..row.len()).max_by(|&a, &b| row[a].total_cmp(&row[b]).then(b.cmp(&a)));
+    Ok(TokenId(best.unwrap_or(0) as u32))
 }
 
 /// One row of logits `[V]` with the softmax's denominator.

@@ -30,6 +30,7 @@ mod gpt2;
 mod head;
 mod head_effects;
 mod memory;
+mod parameter_read;
 mod parameters;
 mod program;
 mod projection;

@@ -105,6 +105,11 @@ impl ReferenceModel {
         Ok(ReferenceModel { name: "from_parts".to_owned(), config, parameters })
     }
 
+    /// The directory it was loaded from.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The model's shape.
     pub fn config(&self) -> &Config {
         &self.config

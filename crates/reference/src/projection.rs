@@ -8,7 +8,8 @@ use crate::ReferenceModel;
 use crate::head::head_forward;
 use crate::ops::vocabulary_summary;
 use retrograd_formats::{
-    Config, Project, Projection, ProjectionRequest, RequestError, TokenId, TokenStanding,
+    Config, HostTensor, ParameterRead, Project, Projection, ProjectionRequest, RequestError, TokenId,
+    TokenStanding, Weights,
 };
 
 impl Project for ReferenceModel {
@@ -43,5 +44,15 @@ impl Project for ReferenceModel {
             }
         };
         Ok(request.vectors.as_f32().chunks_exact(config.n_embd).map(read).collect())
+    }
+}
+
+impl ParameterRead for ReferenceModel {
+    fn parameter(&self, name: &str) -> Result<HostTensor, RequestError> {
+        let Some(values) = self.parameters().get(name) else {
+            return Err(RequestError::invalid(name, "is not a parameter of the model"));
+        };
+        let shape = Weights::parameter_shape(ReferenceModel::config(self), name);
+        Ok(HostTensor::f32(shape, values.iter().map(|&value| value as f32).collect()))
     }
 }

@@ -29,8 +29,8 @@ pub use retrograd_verify::self_test;
 
 pub use retrograd_formats::{
     AttentionPatch, BlockSite, Capture, Config, FormatError, Head, HostTensor, Interventions, Layer,
-    LinearKind, LinearLayer, Objective, PatchMap, Project, Projection, ProjectionRequest, RequestError, Site,
-    TextObjective, TokenId, TokenStanding, Tokenizer, TraceRead, TraceRequest,
+    LinearKind, LinearLayer, Objective, ParameterRead, PatchMap, Project, Projection, ProjectionRequest,
+    RequestError, Site, TextObjective, TokenId, TokenStanding, Tokenizer, TraceRead, TraceRequest,
 };
 pub use retrograd_gpu::{Gpu, GpuError, GpuOptions};
 pub use retrograd_model::{

@@ -2,7 +2,7 @@
 
 use crate::error::CliError;
 use clap::Args;
-use retrograd::{Capture, Site};
+use retrograd::{BlockSite, Capture, Layer, Site};
 
 #[derive(Args)]
 #[command(next_help_heading = "What is kept")]
@@ -27,5 +27,14 @@ impl CaptureArgs {
             capture = capture.layers(layers)?;
         }
         Ok(capture)
+    }
+
+    /// The blocks that `--layers` names among `n_layer`; `None` without it.
+    pub(crate) fn blocks(&self, n_layer: usize) -> Result<Option<Vec<usize>>, CliError> {
+        let Some(text) = &self.layers else { return Ok(None) };
+        let capture = Capture::all().layers(text)?;
+        capture.check_layers(n_layer)?;
+        let named = |layer: &usize| capture.keeps(Site::Block(Layer(*layer), BlockSite::Pattern));
+        Ok(Some((0..n_layer).filter(named).collect()))
     }
 }

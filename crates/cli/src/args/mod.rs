@@ -2,6 +2,7 @@
 
 mod capture;
 mod device;
+mod html;
 mod interventions;
 mod measured;
 mod model;
@@ -12,6 +13,7 @@ mod trace;
 
 pub(crate) use capture::CaptureArgs;
 pub(crate) use device::DeviceArgs;
+pub(crate) use html::HtmlArgs;
 pub(crate) use interventions::InterventionArgs;
 pub(crate) use measured::{MeasureArgs, MeasuredModel, PrecisionArg};
 pub(crate) use model::ModelArgs;

@@ -4,7 +4,7 @@ use super::{CaptureArgs, InterventionArgs, ModelArgs, ObjectiveArgs, PromptArgs}
 use crate::engine::{self, ModelFiles, Traced};
 use crate::error::CliError;
 use clap::Args;
-use retrograd::{Capture, Site, TraceRequest};
+use retrograd::{Capture, Interventions, Objective, Site, TokenId, TraceRequest};
 
 /// The common flags of the commands that look at a trace.
 #[derive(Args)]
@@ -35,10 +35,42 @@ impl TraceArgs {
 
     /// The same, with what is kept decided by the caller.
     pub(crate) fn run_keeping(&self, files: &ModelFiles, capture: Capture) -> Result<Traced, CliError> {
+        Ok(self.run_changed(files, capture)?.0)
+    }
+
+    /// The same, and what was changed in the forward pass, which a trace does not say.
+    pub(crate) fn run_changed(
+        &self,
+        files: &ModelFiles,
+        capture: Capture,
+    ) -> Result<(Traced, Interventions), CliError> {
         let mut ids = self.prompt.tokens(files)?;
         let objective = self.objective.objective(&mut ids, files)?;
-        let interventions = self.interventions.interventions(&files.config, ids.len())?;
-        let request = TraceRequest::new(ids, objective).interventions(interventions).capture(capture);
-        engine::trace(&self.model, files, &request, self.prompt.prompt.as_deref())
+        self.run_request(files, TraceRequest::new(ids, objective).capture(capture), engine::trace)
+    }
+
+    /// The same where an objective may be missing: then it is the loss of what the model answers.
+    pub(crate) fn run_answering(
+        &self,
+        files: &ModelFiles,
+        capture: Capture,
+    ) -> Result<(Traced, Interventions), CliError> {
+        if self.objective.is_given() {
+            return self.run_changed(files, capture);
+        }
+        // Any token will do where the model says which.
+        let request = TraceRequest::new(self.prompt.tokens(files)?, Objective::Target(TokenId(0)));
+        self.run_request(files, request.capture(capture), engine::trace_answer)
+    }
+
+    fn run_request(
+        &self,
+        files: &ModelFiles,
+        request: TraceRequest,
+        trace: fn(&ModelArgs, &ModelFiles, &TraceRequest, Option<&str>) -> Result<Traced, CliError>,
+    ) -> Result<(Traced, Interventions), CliError> {
+        let interventions = self.interventions.interventions(&files.config, request.ids.len())?;
+        let request = request.interventions(interventions.clone());
+        Ok((trace(&self.model, files, &request, self.prompt.prompt.as_deref())?, interventions))
     }
 }

@@ -1,9 +1,7 @@
 //! `retrograd attention`
 
-use crate::args::{
-    CaptureArgs, InterventionArgs, ModelArgs, ObjectiveArgs, Part, PromptArgs, TaskPromptArgs,
-};
-use crate::engine::{self, Engine, ModelFiles};
+use crate::args::{HtmlArgs, Part, TaskPromptArgs, TraceArgs};
+use crate::engine::{Engine, ModelFiles};
 use crate::error::CliError;
 use crate::output::{check_writable, print_json, print_styled};
 use crate::progress::Counted;
@@ -31,31 +29,25 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub(crate) struct AttentionCommand {
     #[command(flatten)]
-    prompt: PromptArgs,
-    #[command(flatten)]
-    objective: ObjectiveArgs,
+    trace: TraceArgs,
     /// One more target, with a backward pass of its own on the same forward pass; may be repeated
-    #[arg(long, value_name = "TOKEN", requires = "target", conflicts_with_all = ["norms", "task"])]
+    #[arg(long, value_name = "TOKEN", requires = "target", conflicts_with_all = ["norms", "task", "html"])]
     also: Vec<String>,
     /// A task instead of a prompt: a JSON list of {"input", "output"}, or the name of one of the model's tasks. Sizes and
     /// maps are means over its training part
-    #[arg(long, value_name = "TASK", conflicts_with_all = ["prompt", "ids", "target", "target_id", "completion", "next_token", "minus", "minus_id", "norms", "ablate", "patch"])]
+    #[arg(long, value_name = "TASK", conflicts_with_all = ["prompt", "ids", "target", "target_id", "completion", "next_token", "minus", "minus_id", "norms", "ablate", "patch", "html"])]
     task: Option<String>,
     /// Demonstrations in a task's prompts
     #[arg(long, value_name = "N", default_value_t = 5)]
     shots: usize,
     #[command(flatten)]
     prompts: TaskPromptArgs,
-    #[command(flatten)]
-    capture: CaptureArgs,
-    #[command(flatten)]
-    interventions: InterventionArgs,
     /// Only the strongest heads [default: all in JSON, 20 in text]
     #[arg(long, value_name = "N")]
     top: Option<usize>,
     /// Keep no maps but those of --layers: the norms of every head's maps are computed on the device, so that memory does
     /// not grow with heads times tokens squared. For long prompts and large models
-    #[arg(long)]
+    #[arg(long, conflicts_with = "html")]
     norms: bool,
     #[command(flatten)]
     outputs: AttentionOutputs,
@@ -63,7 +55,7 @@ pub(crate) struct AttentionCommand {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    model: ModelArgs,
+    page: HtmlArgs,
 }
 
 #[derive(Args)]
@@ -106,13 +98,21 @@ impl AttentionCommand {
     }
 
     fn on_prompt(&self, outputs: &Outputs) -> Result<(), CliError> {
-        let files = ModelFiles::open(&self.model)?;
-        let capture = self.capture_of(&files)?;
-        let mut ids = self.prompt.tokens(&files)?;
-        let objective = self.objective.objective(&mut ids, &files)?;
-        let interventions = self.interventions.interventions(&files.config, ids.len())?;
-        let request = TraceRequest::new(ids, objective).interventions(interventions).capture(capture);
-        let traced = engine::trace(&self.model, &files, &request, self.prompt.prompt.as_deref())?;
+        self.page.check()?;
+        let files = ModelFiles::open(&self.trace.model)?;
+        let layers = self.trace.capture.layers.as_deref();
+        let mut written = Vec::new();
+        let traced = match self.page.options("heads", &files, layers)? {
+            Some(mut shown) => {
+                shown.flow.layers = self.trace.capture.blocks(files.config.n_layer)?;
+                let capture = self.page.capture(&shown, &files, layers)?;
+                let (traced, interventions) = self.trace.run_changed(&files, capture)?;
+                shown.flow.interventions = interventions.clone();
+                written = self.page.write(&shown, &traced, &interventions, &files)?;
+                traced
+            }
+            None => self.trace.run_keeping(&files, self.capture_of(&files)?)?,
+        };
         let trace = traced.trace.as_ref();
         let mut ranked = attention_report(trace, files.tokenizer.as_ref())?;
         let drawn = |count| drawn_heads(trace, &ranked, count);
@@ -130,16 +130,19 @@ impl AttentionCommand {
         report::attention(&mut page, &ranked, trace, self.top.unwrap_or(ROWS))?;
         report::provenance(&mut page, &traced);
         outputs.say(&mut page);
+        for path in written.iter().chain(&self.outputs.out) {
+            page.line(format_args!("wrote {}", path.display()));
+        }
         print_styled(&page.finish())
     }
 
     fn capture_of(&self, files: &ModelFiles) -> Result<Capture, CliError> {
         let sites = maps(files.config.n_layer);
         if !self.norms {
-            return self.capture.capture(Some(sites));
+            return self.trace.capture.capture(Some(sites));
         }
-        let kept = if self.capture.layers.is_some() { sites } else { Vec::new() };
-        Ok(self.capture.capture(Some(kept))?.head_norms())
+        let kept = if self.trace.capture.layers.is_some() { sites } else { Vec::new() };
+        Ok(self.trace.capture.capture(Some(kept))?.head_norms())
     }
 
     fn figure(
@@ -166,9 +169,9 @@ impl AttentionCommand {
                 "--also: files are written for one target at a time: leave it out".to_owned(),
             ));
         }
-        let files = ModelFiles::open(&self.model)?;
-        let mut ids = self.prompt.tokens(&files)?;
-        let first = self.objective.objective(&mut ids, &files)?;
+        let files = ModelFiles::open(&self.trace.model)?;
+        let mut ids = self.trace.prompt.tokens(&files)?;
+        let first = self.trace.objective.objective(&mut ids, &files)?;
         let tokenizer = crate::args::require_tokenizer(&files, "--also", "run once for each --target-id")?;
         let mut objectives = vec![first.clone()];
         for target in &self.also {
@@ -178,12 +181,12 @@ impl AttentionCommand {
                 _ => Objective::Target(token),
             });
         }
-        let interventions = self.interventions.interventions(&files.config, ids.len())?;
+        let interventions = self.trace.interventions.interventions(&files.config, ids.len())?;
         let request = TraceRequest::new(ids.clone(), first)
             .interventions(interventions)
             .capture(Capture::none().head_norms());
         request.resolve(&files.config)?;
-        let Engine::Device(model) = Engine::open(&self.model, &files)? else {
+        let Engine::Device(model) = Engine::open(&self.trace.model, &files)? else {
             return Err(CliError::Failed(
                 "--also: needs a device; the oracle traces one target at a time".to_owned(),
             ));
@@ -215,9 +218,9 @@ impl AttentionCommand {
     }
 
     fn on_task(&self, task: &str, outputs: &Outputs) -> Result<(), CliError> {
-        let run = self.prompts.open(task, &self.model)?;
+        let run = self.prompts.open(task, &self.trace.model)?;
         let prompts = run.prompts(Part::Train, self.shots)?;
-        let model = run.load(&self.model)?;
+        let model = run.load(&self.trace.model)?;
         let mut progress = Counted::new("prompts traced", prompts.len());
         let found = task_maps(&model, &prompts, run.span, &mut |done| progress.at(done))?;
         drop(progress);

@@ -1,6 +1,6 @@
 //! `retrograd lens`
 
-use crate::args::TraceArgs;
+use crate::args::{HtmlArgs, TraceArgs};
 use crate::engine::ModelFiles;
 use crate::error::CliError;
 use crate::output::{check_writable, print_json, print_styled};
@@ -12,6 +12,7 @@ use retrograd::lens::{
 };
 use retrograd::{Capture, RequestError};
 use retrograd_figures::{LensPanels, lens_figure};
+use retrograd_web::page_capture;
 use std::path::{Path, PathBuf};
 
 #[derive(Args)]
@@ -45,6 +46,8 @@ pub(crate) struct LensCommand {
     /// Panels of the figure: tables, ranks, norms
     #[arg(long, value_name = "PANELS", value_delimiter = ',', default_value = "tables,ranks,norms")]
     panels: Vec<Panel>,
+    #[command(flatten)]
+    page: HtmlArgs,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -62,6 +65,7 @@ impl LensCommand {
         for path in self.files() {
             check_writable(path)?;
         }
+        self.page.check()?;
         let files = ModelFiles::open(&self.trace.model)?;
         let capture = &self.trace.capture;
         let sites = lens_sites(capture.sites.as_deref(), capture.layers.as_deref(), files.config.n_layer)?;
@@ -76,7 +80,21 @@ impl LensCommand {
         if self.report {
             kept.extend(gradient_report_sites(files.config.n_layer));
         }
-        let traced = self.trace.run_keeping(&files, Capture::only(kept))?;
+        let mut shown = self.page.options("lens", &files, None)?;
+        if let Some(shown) = &mut shown {
+            if capture.sites.is_some() || capture.layers.is_some() {
+                shown.lens_sites.clone_from(&sites);
+            }
+            (shown.lens_top, shown.normalize) = (Some(self.top), self.normalize);
+            shown.flow.layers = capture.blocks(files.config.n_layer)?;
+            kept.extend(page_capture(shown, &files.config)?);
+        }
+        let (traced, interventions) = self.trace.run_changed(&files, Capture::only(kept))?;
+        let mut written = Vec::new();
+        if let Some(mut shown) = shown {
+            shown.flow.interventions = interventions.clone();
+            written = self.page.write(&shown, &traced, &interventions, &files)?;
+        }
         let options = LensOptions { sites, top: self.top, normalize: self.normalize };
         let (trace, model, tokenizer) =
             (traced.trace.as_ref(), traced.model.as_ref(), files.tokenizer.as_ref());
@@ -91,7 +109,7 @@ impl LensCommand {
         let mut page = Page::new();
         report::lens(&mut page, &report);
         report::provenance(&mut page, &traced);
-        for path in self.files() {
+        for path in self.files().chain(written.iter().map(PathBuf::as_path)) {
             page.line(format_args!("wrote {}", path.display()));
         }
         print_styled(&page.finish())

@@ -205,17 +205,17 @@ pub fn lens(
 }
 
 /// The token that the objective wants after its last position.
-fn wanted_token(objective: &ResolvedObjective) -> Option<TokenId> {
+pub(crate) fn wanted_token(objective: &ResolvedObjective) -> Option<TokenId> {
     match &objective.objective {
         Objective::LogitDifference { token, .. } => Some(*token),
         _ => objective.targets.last().copied(),
     }
 }
 
-type Standing = retrograd_formats::TokenStanding;
+pub(crate) type Standing = retrograd_formats::TokenStanding;
 
 /// What the model answers after the last position with loss, and where the wanted token stands there.
-fn answer(
+pub(crate) fn answer(
     trace: &dyn TraceRead,
     model: &dyn Project,
     wanted: Option<TokenId>,

@@ -1,0 +1,111 @@
+//! The one thread that computes, and the queue before it.
+
+use super::error::{Refusal, ServeError};
+use super::job::ServedModel;
+use super::request::{Plan, RunRequest};
+use axum::http::StatusCode;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use retrograd::RequestError;
+use serde_json::{Value, json};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+/// Jobs that wait at most; who comes after them is told to come again.
+const QUEUE: usize = 16;
+/// A job that takes longer ends at its next stage.
+const LONGEST_JOB: Duration = Duration::from_secs(600);
+
+/// Events of a job, one line of JSON each. Dropping it gives the job up.
+pub(crate) type Events = UnboundedReceiver<Bytes>;
+
+struct Job {
+    plan: Plan,
+    events: UnboundedSender<Bytes>,
+}
+
+/// The way to the thread that computes.
+pub(crate) struct Worker {
+    jobs: Mutex<SyncSender<Job>>,
+    waiting: Arc<AtomicUsize>,
+    model: Arc<ServedModel>,
+}
+
+impl Worker {
+    pub(crate) fn start(model: ServedModel) -> Result<Worker, ServeError> {
+        let (jobs, queue) = sync_channel::<Job>(QUEUE);
+        let (model, waiting) = (Arc::new(model), Arc::new(AtomicUsize::new(0)));
+        let (mine, count) = (model.clone(), waiting.clone());
+        std::thread::Builder::new()
+            .name("jobs".to_owned())
+            .spawn(move || {
+                for job in queue {
+                    // A job that panics takes neither the thread nor the server with it.
+                    let run = std::panic::AssertUnwindSafe(|| carry_out(&mine, &job));
+                    if std::panic::catch_unwind(run).is_err() {
+                        let refusal = Refusal::new(
+                            StatusCode::INTERNAL_SERVER_ERROR,
+                            "retrograd",
+                            "a defect of the program ended this request; please report it",
+                        );
+                        send(&job.events, &json!({"event": "error", "error": refusal.error()}));
+                    }
+                    count.fetch_sub(1, Ordering::AcqRel);
+                }
+            })
+            .map_err(ServeError::Runtime)?;
+        Ok(Worker { jobs: Mutex::new(jobs), waiting, model })
+    }
+
+    /// Checks a request and puts it into the queue.
+    pub(crate) fn submit(&self, request: RunRequest, max_tokens: usize) -> Result<Events, Refusal> {
+        let plan = request.plan(self.model.config(), self.model.tokenizer(), max_tokens)?;
+        let (events, receiver) = unbounded_channel();
+        let ahead = self.waiting.fetch_add(1, Ordering::AcqRel);
+        send(&events, &json!({"event": "queued", "ahead": ahead}));
+        let jobs = self.jobs.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        match jobs.try_send(Job { plan, events }) {
+            Ok(()) => Ok(receiver),
+            Err(error) => {
+                self.waiting.fetch_sub(1, Ordering::AcqRel);
+                let message = match error {
+                    TrySendError::Full(_) => "too many requests are waiting: try again in a few seconds",
+                    TrySendError::Disconnected(_) => "no more requests are taken",
+                };
+                Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "server", message))
+            }
+        }
+    }
+}
+
+fn carry_out(model: &ServedModel, job: &Job) {
+    let started = Instant::now();
+    let mut progress = |stage: &str| {
+        if job.events.is_closed() {
+            return Err(RequestError::invalid("request", "the client is gone"));
+        }
+        if started.elapsed() > LONGEST_JOB {
+            return Err(RequestError::invalid("request", "took too long and was ended"));
+        }
+        send(&job.events, &json!({"event": "progress", "stage": stage}));
+        Ok(())
+    };
+    let result = model.run(&job.plan, &mut progress).and_then(|page| {
+        progress("packing")?;
+        page.pack()
+            .map_err(|error| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "page", error.to_string()))
+    });
+    match result {
+        Ok(bytes) => send(&job.events, &json!({"event": "result", "data": STANDARD.encode(bytes)})),
+        Err(refusal) => send(&job.events, &json!({"event": "error", "error": refusal.error()})),
+    }
+}
+
+/// Sends an event; where nobody listens any more, it is nobody's.
+fn send(events: &UnboundedSender<Bytes>, event: &Value) {
+    let _ = events.send(Bytes::from(format!("{event}\n")));
+}

@@ -1,0 +1,205 @@
+//! `retrograd serve`: answers, refusals, limits; 500 mixed requests from 20 clients.
+
+use crate::harness::{command, fixture, retrograd};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+/// A server that ends with the test.
+struct Server {
+    child: Child,
+    port: u16,
+}
+
+impl Server {
+    fn start(model: &str) -> Server {
+        let mut child = command(&["serve", "--model", model, "--port", "0", "--max-tokens", "32"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        let port = line.split("127.0.0.1:").nth(1).and_then(|rest| rest.split('/').next());
+        let port = port.and_then(|port| port.parse().ok());
+        Server { port: port.unwrap_or_else(|| panic!("'{line}' has no port")), child }
+    }
+
+    /// Sends bytes, returns status and body.
+    fn send(&self, request: &[u8]) -> (u16, String) {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
+        stream.write_all(request).unwrap();
+        let mut answer = Vec::new();
+        // A server that refuses a body without reading it may reset the connection after its answer.
+        let mut piece = [0; 65536];
+        while let Ok(count) = stream.read(&mut piece) {
+            if count == 0 {
+                break;
+            }
+            answer.extend_from_slice(&piece[..count]);
+        }
+        let text = String::from_utf8_lossy(&answer).into_owned();
+        let status = text.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+        (status, text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default())
+    }
+
+    fn request(&self, method: &str, path: &str, headers: &str, body: &[u8]) -> (u16, String) {
+        let host = if headers.contains("Host:") {
+            String::new()
+        } else {
+            format!("Host: 127.0.0.1:{}\r\n", self.port)
+        };
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\n{host}{headers}Content-Length: {}\r\nConnection: close\r\n\r\n",
+            body.len()
+        );
+        self.send(&[head.as_bytes(), body].concat())
+    }
+
+    fn run(&self, body: &str) -> (u16, String) {
+        self.request("POST", "/api/run", "Content-Type: application/json\r\n", body.as_bytes())
+    }
+
+    /// Resident memory in KiB, where the system says.
+    fn memory(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
+        status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.split_whitespace().next()?.parse().ok()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The lines of a chunked body that are events.
+fn events(body: &str) -> Vec<serde_json::Value> {
+    body.lines()
+        .filter(|line| line.starts_with('{'))
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect()
+}
+
+const GOOD: &str = r#"{"ids": [81, 73, 33], "target_id": 7, "views": ["heads"]}"#;
+
+#[test]
+fn answers_and_refusals() {
+    let server = Server::start(&fixture("untied"));
+    let (status, page) = server.request("GET", "/", "", b"");
+    assert!(status == 200 && page.contains("retrograd-served"));
+    let (status, model) = server.request("GET", "/api/model", "", b"");
+    let model: serde_json::Value = serde_json::from_str(&model).unwrap();
+    assert_eq!(
+        (status, model["shape"]["n_layer"].as_u64(), model["tokenizer"].as_bool()),
+        (200, Some(2), Some(false))
+    );
+
+    let (status, body) = server.run(GOOD);
+    let lines = events(&body);
+    assert_eq!((status, lines[0]["event"].as_str()), (200, Some("queued")));
+    assert_eq!(lines.last().unwrap()["event"], "result", "{body}");
+
+    let json = "Content-Type: application/json\r\n";
+    let own = format!("{json}Origin: http://127.0.0.1:{}\r\n", server.port);
+    assert_eq!(server.request("POST", "/api/run", &own, GOOD.as_bytes()).0, 200);
+    let long = vec![b' '; 300 << 10];
+    let many = format!(r#"{{"ids": [{}1]}}"#, "1,".repeat(40));
+    for (method, path, headers, body, wanted, part) in [
+        ("POST", "/api/run", json, &b"{"[..], 400, "not a request in JSON"),
+        ("POST", "/api/run", json, b"\xff\xfe{}", 400, "not a request in JSON"),
+        ("POST", "/api/run", json, b"{\"ids\": []}", 400, "is empty"),
+        ("POST", "/api/run", json, b"{\"ids\": [257]}", 400, "0 to 256"),
+        ("POST", "/api/run", json, b"{\"prompt\": \"a\"}", 400, "no tokenizer"),
+        ("POST", "/api/run", json, b"{\"ids\": [1], \"file\": \"/etc/passwd\"}", 400, "unknown field"),
+        ("POST", "/api/run", json, b"{\"ids\": [1], \"position\": 1}", 400, "position"),
+        ("POST", "/api/run", json, many.as_bytes(), 400, "prompt"),
+        ("POST", "/api/run", json, &long, 413, "larger"),
+        ("POST", "/api/run", "Content-Type: text/plain\r\n", GOOD.as_bytes(), 415, "application/json"),
+        ("POST", "/api/run", "", GOOD.as_bytes(), 415, "application/json"),
+        ("GET", "/api/run", "", b"", 405, "method"),
+        ("POST", "/", json, b"{}", 405, "method"),
+        ("GET", "/../../etc/passwd", "", b"", 404, "nothing here"),
+        ("GET", "/models/untied/model.safetensors", "", b"", 404, "nothing here"),
+        ("GET", "/", "Host: evil.example\r\n", b"", 421, "Host"),
+        (
+            "POST",
+            "/api/run",
+            "Content-Type: application/json\r\nOrigin: http://evil.example\r\n",
+            GOOD.as_bytes(),
+            403,
+            "Origin",
+        ),
+        ("GET", "/api/model", "Sec-Fetch-Site: cross-site\r\n", b"", 403, "Sec-Fetch-Site"),
+    ] {
+        let (status, answer) = server.request(method, path, headers, body);
+        assert_eq!(status, wanted, "{method} {path} {headers}: {answer}");
+        let error: serde_json::Value = serde_json::from_str(&answer).unwrap_or_else(|_| panic!("{answer}"));
+        assert!(error["error"].to_string().contains(part), "'{part}' is not in {answer}");
+    }
+}
+
+#[test]
+fn a_taken_port_is_named_with_its_owner() {
+    let server = Server::start(&fixture("untied"));
+    let port = server.port.to_string();
+    let owner = if cfg!(target_os = "linux") { "retrograd" } else { "in use" };
+    retrograd(&["serve", "--model", &fixture("untied"), "--port", &port])
+        .fails(&[&port, "in use", owner, "--port 0"]);
+    retrograd(&["serve", "--model", &fixture("untied"), "--address", "203.0.113.7"])
+        .fails(&["203.0.113.7", "--address"]);
+    retrograd(&["serve", "--max-tokens", "0"]).fails(&["--max-tokens"]);
+    retrograd(&["serve", "--address", "here"]).fails_as_usage(&["--address"]);
+}
+
+/// 500 requests, good and bad, from 20 clients at once; some vanish in the middle.
+#[test]
+fn five_hundred_mixed_requests() {
+    let server = Server::start(&fixture("untied"));
+    let expected = events(&server.run(GOOD).1).pop().unwrap()["data"].clone();
+    assert!(expected.is_string());
+    for _ in 0..30 {
+        server.run(GOOD);
+    }
+    let before = server.memory();
+    std::thread::scope(|scope| {
+        for client in 0..20 {
+            let (server, expected) = (&server, &expected);
+            scope.spawn(move || {
+                for at in 0..25 {
+                    match (client + at) % 5 {
+                        0 | 1 => loop {
+                            let (status, body) = server.run(GOOD);
+                            if status == 503 {
+                                // The queue is full, as it says it may be.
+                                std::thread::sleep(Duration::from_millis(40));
+                                continue;
+                            }
+                            assert_eq!(status, 200);
+                            assert_eq!(&events(&body).pop().unwrap()["data"], expected);
+                            break;
+                        },
+                        2 => assert_eq!(server.run("{\"ids\": [9999]}").0, 400),
+                        3 => assert_eq!(server.request("GET", &format!("/{at}"), "", b"").0, 404),
+                        _ => {
+                            // Asks, and is gone; or says it will send more than it does.
+                            let mut stream = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
+                            let length = if at % 2 == 0 { GOOD.len() } else { GOOD.len() + 100 };
+                            let head = format!("POST /api/run HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{GOOD}", server.port);
+                            stream.write_all(head.as_bytes()).unwrap();
+                        }
+                    }
+                }
+            });
+        }
+    });
+    let (status, body) = server.run(GOOD);
+    assert_eq!((status, &events(&body).pop().unwrap()["data"]), (200, &expected));
+    if let (Some(before), Some(after)) = (before, server.memory()) {
+        println!("memory: {before} KiB before, {after} KiB after 500 requests");
+        assert!(after < before + (24 << 10), "memory grew from {before} to {after} KiB");
+    }
+}
