@@ -231,7 +231,9 @@ def measure(work, length, rounds, runs):
             "min_ratio": round(fastest(base) / fastest(results[program.name]), 3) if pairs else None,
             "memory_ratio": round(statistics.median(a["peak_rss_mb"] / b["peak_rss_mb"] for a, b in pairs), 3) if pairs else None,
         }
-        for figure in ("gflops", "tokens_per_s", "gemm_gflops", "gemm_time_share"):
+        for figure in (
+            "gflops", "tokens_per_s", "gemm_gflops", "gemm_time_share", "times_cheaper", "ranking_ms", "ranking_times_cheaper",
+        ):
             values = [result[figure] for result in done if figure in result]
             if values:
                 row[figure] = round(statistics.median(values), 3)
