@@ -4,7 +4,7 @@ import type { Box, Graph, Link } from "./flow_graph";
 import { RADIUS } from "./flow_graph";
 import { CanvasPen, FONT, type Pen } from "./pen";
 import { css, diverging, type Theme } from "./theme";
-import { label, visible } from "./text";
+import { label } from "./text";
 import type { FlowNode } from "./types";
 
 export interface Look {
@@ -86,7 +86,7 @@ function isStream(node: FlowNode): boolean {
 
 /** From the end of a line of blocks to the beginning of the next, through the gap between them. */
 function wrap(pen: Pen, [x1, y1]: [number, number], [x2, y2]: [number, number], k: number, colour: string, width: number): void {
-  const between = y2 - 84 * k;
+  const between = y2 - 150 * k;
   pen.line([[x1, y1], [x1 + 60 * k, y1], [x1 + 60 * k, between], [x2 - 60 * k, between], [x2 - 60 * k, y2], [x2, y2]], colour, width, [6 * Math.max(k, 0.4), 4 * Math.max(k, 0.4)]);
 }
 
@@ -192,6 +192,6 @@ export function draw(pen: Pen, graph: Graph, camera: Camera, width: number, heig
 
 /** A token's text for a message. */
 export function spoken(node: FlowNode): string {
-  const list = (node.bottom_first ? node.bottom : node.top).slice(0, 3).map((token) => visible(token.text ?? `#${token.id}`));
+  const list = (node.bottom_first ? node.bottom : node.top).slice(0, 3).map(label);
   return list.length ? `${node.label}, ${node.bottom_first ? "writes against" : "reads as"} ${list.join(", ")}` : node.label;
 }
