@@ -158,7 +158,9 @@ export function draw(pen: Pen, graph: Graph, camera: Camera, width: number, heig
     const stream = isStream(node);
     const target = look.target !== null && label(node.top[0]) === look.target;
     const fill = colourOf(graph, node, look);
-    pen.disc(X(node.x), Y(node.y), stream ? radius * 1.35 : radius, fill, target ? look.theme.text : look.theme.background, radius > 2.5 ? (target ? 2 : 1) : 0);
+    // Backwards, a node is as large as its effect.
+    const effect = look.colour === "backward" ? 0.7 + 0.8 * Math.min(Math.abs(shareOf(node.gradient?.inner ?? 0, graph.largestInner)), 1) : 1;
+    pen.disc(X(node.x), Y(node.y), (stream ? radius * 1.35 : radius) * effect, fill, target ? look.theme.text : look.theme.background, radius > 2.5 ? (target ? 2 : 1) : 0);
   });
   const streamNamed = k >= 0.14;
   if (!streamNamed && k < 0.05) return;
