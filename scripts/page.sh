@@ -7,6 +7,6 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/node.sh
 cd crates/web/page
-npm ci --silent
+npm ci --loglevel=error
 npx --no-install tsc --noEmit
 if [ "${1:-}" = build ]; then node build.mjs; else node build.mjs --check; fi

@@ -6,7 +6,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/node.sh chromium
-(cd tests/page && npm ci --silent)
+(cd tests/page && npm ci --loglevel=error)
 if [ -z "${RETROGRAD:-}" ]; then
     # As the tests have it: to build it alone would resolve other features and compile the dependencies again.
     cargo test --locked --workspace --test cli --no-run

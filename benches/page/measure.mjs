@@ -58,7 +58,7 @@ function synthetic({ layers, heads, tokens }) {
   for (let layer = 0; layer < layers; layer++) {
     const id = (name) => name.replace(/^L1\./, `L${layer}.`);
     for (const node of graph.nodes) {
-      nodes.push({ ...node, id: id(node.id), layer, label: node.label.replace("L1 ", `L${layer} `), x: node.x + (layer % line) * 2400, y: node.y + Math.floor(layer / line) * 820, top: predictions(10), bottom: predictions(10) });
+      nodes.push({ ...node, id: id(node.id), layer, label: node.label.replace("L1 ", `L${layer} `), x: node.x + (layer % line) * 2400, y: node.y + Math.floor(layer / line) * 888, top: predictions(10), bottom: predictions(10) });
     }
     for (const link of graph.links) links.push({ ...link, source: id(link.source), target: id(link.target) });
     if (layer > 0) links.push({ source: `L${layer - 1}.output`, target: `L${layer}.input`, kind: "stream", weight: 40 });
@@ -98,8 +98,8 @@ function synthetic({ layers, heads, tokens }) {
   return { page: html.replace(/(id="data">)[^<]*/, `$1${data}`), nodes: nodes.length, links: links.length };
 }
 
-const median = (list) => list.toSorted((a, b) => a - b)[Math.floor(list.length / 2)];
-const worst = (list) => list.toSorted((a, b) => a - b)[Math.floor(list.length * 0.95)];
+const median = (list) => [...list].sort((a, b) => a - b)[Math.floor(list.length / 2)];
+const worst = (list) => [...list].sort((a, b) => a - b)[Math.floor(list.length * 0.95)];
 
 
 /** Work of the page's own handlers and drawing for a pointer event, without waiting for the screen. */
@@ -126,8 +126,8 @@ const perEvent = (page, kind, count) => page.evaluate(async ({ kind, count }) =>
 const wanted = process.argv.slice(2);
 const browser = await launch();
 console.log(`Chromium ${browser.version()} headless without GPU, ${cpus().length} × ${cpus()[0].model}, window 1360×900\n`);
-console.log("| page | nodes, links | file | until drawn | pan | zoom | hover | redraw at rest |");
-console.log("|---|---|---|---|---|---|---|---|");
+console.log("| page | nodes, links | file | until drawn | pan | zoom | hover | redraw at rest | hover over a head's map |");
+console.log("|---|---|---|---|---|---|---|---|---|");
 for (const [name, shape] of Object.entries(SHAPES)) {
   if (wanted.length && !wanted.includes(name)) continue;
   const { page: text, nodes, links } = synthetic(shape);
@@ -154,8 +154,24 @@ for (const [name, shape] of Object.entries(SHAPES)) {
     await page.waitForTimeout(300);
   }
   const redraws = await page.evaluate(() => performance.getEntriesByName("flow-redraw").map((entry) => entry.duration));
+  // All heads as thumbnails, one large: the pointer over its cells.
+  await page.keyboard.press("Escape");
+  await page.locator("nav button", { hasText: "Heads" }).click();
+  await page.waitForTimeout(800);
+  results.heads = await page.evaluate(async () => {
+    const canvas = [...document.querySelectorAll("canvas[role=application]")].find((c) => c.getAttribute("aria-label").startsWith("Attention A"));
+    const box = canvas.getBoundingClientRect();
+    const spent = [];
+    for (let i = 0; i < 60; i++) {
+      const started = performance.now();
+      canvas.dispatchEvent(new MouseEvent("mousemove", { bubbles: true, clientX: box.left + 150 + (i * 5) % 100, clientY: box.bottom - 250 + (i * 3) % 90, view: window }));
+      await new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)));
+      spent.push(performance.now() - started);
+    }
+    return spent;
+  });
   const ms = (list) => `${median(list).toFixed(0)} (95%: ${worst(list).toFixed(0)}) ms`;
-  console.log(`| ${name} | ${nodes}, ${links} | ${(statSync(path).size / 1e6).toFixed(2)} MB | ${median(openings).toFixed(0)} ms | ${ms(results.pan)} | ${ms(results.zoom)} | ${ms(results.hover)} | ${ms(redraws)} |`);
+  console.log(`| ${name} | ${nodes}, ${links} | ${(statSync(path).size / 1e6).toFixed(2)} MB | ${median(openings).toFixed(0)} ms | ${ms(results.pan)} | ${ms(results.zoom)} | ${ms(results.hover)} | ${ms(redraws)} | ${ms(results.heads)} |`);
   await context.close();
 }
 await browser.close();

@@ -139,6 +139,10 @@ fn pages_hold_everything_and_ask_for_nothing() {
     }
     let scratch = Scratch::new();
     let html = scratch.path("page.html");
+    let model = fixture("untied");
+    let base = ["attention", "--model", &model, "--ids", "81,73", "--target-id", "7", "--html", &html];
+    retrograd(&[&base[..], &["--sites", "attn.*"]].concat()).fails(&["--sites", "--views"]);
+    retrograd(&[&base[..], &["--exact", "2.0"]].concat()).fails(&["head 2.0", "layers 0 to 1"]);
     flow(&["--html", &html, "--views", "flow,maps"]).fails(&[
         "--views",
         "'maps'",

@@ -155,6 +155,36 @@ fn a_taken_port_is_named_with_its_owner() {
     retrograd(&["serve", "--address", "here"]).fails_as_usage(&["--address"]);
 }
 
+/// Each of 100 clients at once is answered, or told to come again; who says nothing is not waited for.
+#[test]
+fn a_hundred_clients_at_once() {
+    let server = Server::start(&fixture("untied"));
+    let silent: Vec<TcpStream> =
+        (0..20).map(|_| TcpStream::connect(("127.0.0.1", server.port)).unwrap()).collect();
+    let answered = std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..100).map(|_| scope.spawn(|| server.run(GOOD))).collect();
+        clients.into_iter().map(|client| client.join().unwrap()).collect::<Vec<_>>()
+    });
+    let (mut done, mut later) = (0, 0);
+    for (status, body) in &answered {
+        match status {
+            200 => {
+                assert_eq!(events(body).last().unwrap()["event"], "result");
+                done += 1;
+            }
+            503 => {
+                assert!(body.contains("too many requests are waiting"), "{body}");
+                later += 1;
+            }
+            other => panic!("{other}: {body}"),
+        }
+    }
+    println!("{done} answered, {later} told to come again");
+    assert!(done >= 17);
+    drop(silent);
+    assert_eq!(server.run(GOOD).0, 200);
+}
+
 /// 500 requests, good and bad, from 20 clients at once; some vanish in the middle.
 #[test]
 fn five_hundred_mixed_requests() {

@@ -25,7 +25,7 @@ export function json(...args) {
 export async function launch() {
   const path = process.env.CHROMIUM ?? ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find(existsSync);
   if (!path) throw new Error("there is no Chromium: install the package 'chromium', or name one in CHROMIUM");
-  return chromium.launch({ executablePath: path, args: ["--no-sandbox", "--disable-gpu", "--force-color-profile=srgb"] });
+  return chromium.launch({ executablePath: path, args: ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--force-color-profile=srgb"] });
 }
 
 /** Starts `retrograd serve` on a free port; resolves to its address. */

@@ -125,6 +125,27 @@ describe("the file", () => {
     await context.close();
   });
 
+  test("maps of 8 bits are within half a step of the exact ones, and say that they are not exact", async () => {
+    const rounded = join(scratch, "rounded.html");
+    retrograd("attention", PROMPT, "--target", TARGET, "--html", rounded, "--views", "heads", "--exact", "3.3");
+    const heads = [];
+    for (const url of [fileUrl, pathToFileURL(rounded).href]) {
+      const { page, context, wrong } = await open(browser, `${url}#view=heads&layer=2&head=1&cell=4.0`, (u) => u.startsWith("file:"));
+      await ready(page);
+      heads.push(JSON.parse(readFileSync((await exports(page)).JSON, "utf8")));
+      assert.equal((await page.locator("#cell-readout").textContent()).includes("≈"), url !== fileUrl);
+      assert.deepEqual(wrong, []);
+      await context.close();
+    }
+    const [exact, coarse] = heads;
+    assert.deepEqual([exact.exact, coarse.exact], [true, false]);
+    for (const [map, steps] of [["pattern", 255], ["reversed", 127]]) {
+      const largest = Math.max(...exact[map].flat().map(Math.abs));
+      const off = Math.max(...exact[map].flat().map((x, i) => Math.abs(x - coarse[map].flat()[i])));
+      assert.ok(off <= (0.5001 * largest) / steps, `${map}: ${off} of ${largest}`);
+    }
+  });
+
   test("saved documents are the command's own", async () => {
     const { page, context } = await open(browser, fileUrl, onlyFile);
     await ready(page);
@@ -318,6 +339,7 @@ describe("served", () => {
     await page.keyboard.press("1");
     await page.locator("dd", { hasText: json(...base).loss.toFixed(4) }).waitFor();
     assert.deepEqual(wrong, []);
+    assert.match(fact.page.url(), /shift=1/);
     await fact.page.mouse.move(0, 0);
     assert.deepEqual(await axe(fact.page), []);
     await exports(fact.page);

@@ -14,7 +14,8 @@ use retrograd::lens::{
     rank_heads, task_attention, task_maps, token_texts,
 };
 use retrograd::{
-    BlockSite, Capture, HostTensor, Layer, ModelError, Objective, Site, TokenId, TraceRead, TraceRequest,
+    BlockSite, Capture, HostTensor, Layer, ModelError, Objective, RequestError, Site, TokenId, TraceRead,
+    TraceRequest,
 };
 use retrograd_figures::{Drawing, DrawnHead, attention_figure};
 use std::path::PathBuf;
@@ -99,6 +100,10 @@ impl AttentionCommand {
 
     fn on_prompt(&self, outputs: &Outputs) -> Result<(), CliError> {
         self.page.check()?;
+        if self.page.file().is_some() && self.trace.capture.sites.is_some() {
+            let reason = "a page needs certain tensors: choose --views and --layers instead";
+            return Err(RequestError::invalid("--sites", reason).into());
+        }
         let files = ModelFiles::open(&self.trace.model)?;
         let layers = self.trace.capture.layers.as_deref();
         let mut written = Vec::new();

@@ -41,7 +41,7 @@ impl ServeCommand {
         let spinner = Spinner::new(format!("loading {}", files.dir.display()));
         let model = match Engine::open(&self.model, &files)? {
             Engine::Device(model) => ServedModel::Device(model),
-            Engine::Reference(model) => ServedModel::Reference(Box::new(model), files.tokenizer),
+            Engine::Reference(model) => ServedModel::Reference(Box::new((model, files.tokenizer))),
         };
         drop(spinner);
         let options = ServeOptions {

@@ -183,7 +183,7 @@ impl Block<'_> {
         let d = self.width();
         match self.silenced(head) {
             true => vec![0.0; d],
-            false => Matrix::of(&self.weights.proj).from_left(z, self.channels(head), 0..d),
+            false => Matrix::of(&self.weights.proj).left_product(z, self.channels(head), 0..d),
         }
     }
 
@@ -207,7 +207,7 @@ impl Block<'_> {
     fn project(&self, third: Third, head: usize, position: usize) -> Vec<f64> {
         let columns = self.columns(third, head);
         let u = self.at(BlockSite::CAttnInput, position);
-        let product = Matrix::of(&self.weights.qkv).from_left(&u, 0..self.width(), columns.clone());
+        let product = Matrix::of(&self.weights.qkv).left_product(&u, 0..self.width(), columns.clone());
         sum(&product, &self.weights.qkv_bias[columns])
     }
 
@@ -259,8 +259,8 @@ impl Block<'_> {
         let w_o = Matrix::of(&self.weights.proj);
         let d_qkv = self.delta_at(BlockSite::CAttnDelta, p);
         let d_mid = self.delta_at(BlockSite::ResidMidDelta, p);
-        let d_z = d_mid.as_ref().map(|delta| silence(w_o.from_right(delta, 0..d, 0..d))); // ∂o = δ′·W_Oᵀ
-        let d_u = d_qkv.as_ref().map(|delta| w_qkv.from_right(delta, 0..d, 0..3 * d));
+        let d_z = d_mid.as_ref().map(|delta| silence(w_o.right_product(delta, 0..d, 0..d))); // ∂o = δ′·W_Oᵀ
+        let d_u = d_qkv.as_ref().map(|delta| w_qkv.right_product(delta, 0..d, 0..3 * d));
 
         let d_r = self.delta_at(BlockSite::ResidPreDelta, p);
         let input =
@@ -270,7 +270,7 @@ impl Block<'_> {
         let normed = part.node(normed, u.clone());
         part.link(input, normed, LinkKind::LayerNorm, block_input_norm);
 
-        let qkv = sum(&w_qkv.from_left(&u, 0..d, 0..3 * d), &self.weights.qkv_bias);
+        let qkv = sum(&w_qkv.left_product(&u, 0..d, 0..3 * d), &self.weights.qkv_bias);
         let all = self.here(NodeKind::Qkv, "attn.qkv", "q k v", gradient(&qkv, d_qkv.as_ref()));
         let all = {
             let at = part.node(all, qkv);
@@ -282,7 +282,7 @@ impl Block<'_> {
         let outputs = self.heads_of_layer(part, all, &z, d_z.as_ref());
         let joined =
             self.here(NodeKind::ConcatenatedHeads, "attn.heads", "heads", gradient(&z, d_z.as_ref()));
-        let written = w_o.from_left(&z, 0..d, 0..d);
+        let written = w_o.left_product(&z, 0..d, 0..d);
         let joined = part.node(joined, written.clone());
         for output in outputs {
             let weight = factors.head_output * part.nodes[output].norm;
@@ -347,7 +347,7 @@ impl Block<'_> {
             );
             query.head = Some(head);
             // W_k,h·q_h: a score is u_j·(W_k,h·q_h), but for the key's bias.
-            let query = part.node(query, w_qkv.from_right(&q, 0..d, self.columns(Third::Key, head)));
+            let query = part.node(query, w_qkv.right_product(&q, 0..d, self.columns(Third::Key, head)));
             part.link(all, query, LinkKind::Query, factors.query * part.nodes[query].norm);
 
             let z_h = &z[self.channels(head)];
@@ -362,7 +362,7 @@ impl Block<'_> {
                 key.head = Some(head);
                 key.gradient = gradient(&k, self.project_delta(Third::Key, head, j).as_ref());
                 // W_q,h·k_h: the same score seen from the other side.
-                let key = part.node(key, w_qkv.from_right(&k, 0..d, self.columns(Third::Query, head)));
+                let key = part.node(key, w_qkv.right_product(&k, 0..d, self.columns(Third::Query, head)));
                 let thick = (factors.attention * a.abs()).max(factors.attention_least);
                 let link = part.link(query, key, LinkKind::Score, thick);
                 (link.attention, link.reversed) = (Some(a), r);
@@ -414,7 +414,7 @@ impl Block<'_> {
         let g = self.at(BlockSite::MlpProjInput, p);
         let d_f = self.delta_at(BlockSite::FcDelta, p);
         let delta = self.delta_at(BlockSite::ResidPostDelta, p);
-        let d_m = d_f.as_ref().map(|d_f| w_1.from_right(d_f, 0..d, 0..inner)); // ∂m = ∂f·W_1ᵀ
+        let d_m = d_f.as_ref().map(|d_f| w_1.right_product(d_f, 0..d, 0..inner)); // ∂m = ∂f·W_1ᵀ
 
         // The block's last node so far is r′.
         let mid = part.nodes.len() - 1;
@@ -456,7 +456,7 @@ impl Block<'_> {
         }
         let b_1 = &self.weights.fc_bias;
         let key_bias = self.here(NodeKind::MlpKeyBias, "mlp.key_bias", "b_1", gradient(b_1, d_f.as_ref()));
-        let key_bias = part.node(key_bias, w_2.from_left(b_1, 0..inner, 0..d));
+        let key_bias = part.node(key_bias, w_2.left_product(b_1, 0..inner, 0..d));
         let b_2 = &self.weights.mlp_bias;
         let bias = part.node(
             self.here(NodeKind::MlpBias, "mlp.bias", "b_2", gradient(b_2, delta.as_ref())),
@@ -466,7 +466,7 @@ impl Block<'_> {
         part.link(key_bias, bias, LinkKind::BetweenBiases, factors.between_biases);
         writers.push((bias, part.nodes[bias].norm));
 
-        let out = sum(&w_2.from_left(&g, 0..inner, 0..d), b_2);
+        let out = sum(&w_2.left_product(&g, 0..inner, 0..d), b_2);
         let out_gradient = gradient(&out, delta.as_ref());
         let out = part.node(self.here(NodeKind::MlpOutput, "mlp.output", "MLP", out_gradient), out);
         for (writer, weight) in writers {

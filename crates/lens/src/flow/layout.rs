@@ -15,7 +15,7 @@ const GAP: f64 = 4.0 * ROW;
 /// Columns of a block.
 const COLUMNS: usize = 16;
 /// Between the lines of blocks.
-const LINE_GAP: f64 = 5.0 * ROW;
+const LINE_GAP: f64 = 8.0 * ROW;
 /// Width to height of the whole: about that of a window.
 const ASPECT: f64 = 1.9;
 
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn lines_of_blocks_are_about_equally_long() {
-        let height = 820.0;
+        let height = 888.0;
         assert_eq!(blocks_per_line(1, height), 1);
         assert_eq!(blocks_per_line(2, height), 1);
         assert_eq!(blocks_per_line(4, height), 2);

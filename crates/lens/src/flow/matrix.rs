@@ -36,7 +36,7 @@ impl<'a> Matrix<'a> {
     }
 
     /// x·W[rows, columns] for x as long as `rows`.
-    pub(super) fn from_left(&self, x: &[f64], rows: Range<usize>, columns: Range<usize>) -> Vec<f64> {
+    pub(super) fn left_product(&self, x: &[f64], rows: Range<usize>, columns: Range<usize>) -> Vec<f64> {
         let mut y = vec![0.0; columns.len()];
         for (row, &x) in rows.zip(x) {
             for (y, &w) in y.iter_mut().zip(self.part(row, &columns)) {
@@ -47,14 +47,14 @@ impl<'a> Matrix<'a> {
     }
 
     /// W[rows, columns]·y for y as long as `columns`.
-    pub(super) fn from_right(&self, y: &[f64], rows: Range<usize>, columns: Range<usize>) -> Vec<f64> {
+    pub(super) fn right_product(&self, y: &[f64], rows: Range<usize>, columns: Range<usize>) -> Vec<f64> {
         rows.map(|row| self.part(row, &columns).iter().zip(y).map(|(&w, &y)| f64::from(w) * y).sum())
             .collect()
     }
 
     /// ‖W[i]‖ of every row.
     pub(super) fn row_norms(&self) -> Vec<f64> {
-        self.data.chunks_exact(self.columns).map(|row| norm32(row)).collect()
+        self.data.chunks_exact(self.columns).map(norm32).collect()
     }
 }
 
@@ -91,9 +91,9 @@ mod tests {
         let w = HostTensor::f32([2, 3], vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
         let w = Matrix::of(&w);
         assert_eq!(w.rows(), 2);
-        assert_eq!(w.from_left(&[1.0, 10.0], 0..2, 1..3), [52.0, 63.0]);
-        assert_eq!(w.from_left(&[2.0], 1..2, 0..1), [8.0]);
-        assert_eq!(w.from_right(&[1.0, -1.0], 0..2, 1..3), [-1.0, -1.0]);
+        assert_eq!(w.left_product(&[1.0, 10.0], 0..2, 1..3), [52.0, 63.0]);
+        assert_eq!(w.left_product(&[2.0], 1..2, 0..1), [8.0]);
+        assert_eq!(w.right_product(&[1.0, -1.0], 0..2, 1..3), [-1.0, -1.0]);
         assert_eq!(w.column(2), [3.0, 6.0]);
         assert_eq!(w.row(1), [4.0, 5.0, 6.0]);
         assert_eq!(w.row_norms()[0], 14.0_f64.sqrt());

@@ -55,6 +55,13 @@ function TokenStrip() {
   const document = payload.value!.document;
   const carries = new Set(document.summary.objective.positions);
   const strip = useRef<HTMLDivElement>(null);
+  // Of a long prompt only some lines are in sight. Not scrollIntoView, which would move the page too.
+  useEffect(() => {
+    const [box, chosen] = [strip.current, strip.current?.children[position] as HTMLElement | undefined];
+    if (!box || !chosen) return;
+    const top = chosen.offsetTop;
+    if (top < box.scrollTop || top + chosen.offsetHeight > box.scrollTop + box.clientHeight) box.scrollTop = top - 4;
+  }, [position, document]);
   const choose = (at: number) => {
     say(`position ${at}: ${label(tokens.value[at])}`);
     select({ position: at });

@@ -4,7 +4,7 @@ import type { Box, Graph, Link } from "./flow_graph";
 import { RADIUS } from "./flow_graph";
 import { CanvasPen, FONT, type Pen } from "./pen";
 import { css, diverging, type Theme } from "./theme";
-import { label, visible } from "./text";
+import { label } from "./text";
 import type { FlowNode } from "./types";
 
 export interface Look {
@@ -86,7 +86,7 @@ function isStream(node: FlowNode): boolean {
 
 /** From the end of a line of blocks to the beginning of the next, through the gap between them. */
 function wrap(pen: Pen, [x1, y1]: [number, number], [x2, y2]: [number, number], k: number, colour: string, width: number): void {
-  const between = y2 - 84 * k;
+  const between = y2 - 150 * k;
   pen.line([[x1, y1], [x1 + 60 * k, y1], [x1 + 60 * k, between], [x2 - 60 * k, between], [x2 - 60 * k, y2], [x2, y2]], colour, width, [6 * Math.max(k, 0.4), 4 * Math.max(k, 0.4)]);
 }
 
@@ -158,7 +158,9 @@ export function draw(pen: Pen, graph: Graph, camera: Camera, width: number, heig
     const stream = isStream(node);
     const target = look.target !== null && label(node.top[0]) === look.target;
     const fill = colourOf(graph, node, look);
-    pen.disc(X(node.x), Y(node.y), stream ? radius * 1.35 : radius, fill, target ? look.theme.text : look.theme.background, radius > 2.5 ? (target ? 2 : 1) : 0);
+    // Backwards, a node is as large as its effect.
+    const effect = look.colour === "backward" ? 0.7 + 0.8 * Math.min(Math.abs(shareOf(node.gradient?.inner ?? 0, graph.largestInner)), 1) : 1;
+    pen.disc(X(node.x), Y(node.y), (stream ? radius * 1.35 : radius) * effect, fill, target ? look.theme.text : look.theme.background, radius > 2.5 ? (target ? 2 : 1) : 0);
   });
   const streamNamed = k >= 0.14;
   if (!streamNamed && k < 0.05) return;
@@ -192,6 +194,6 @@ export function draw(pen: Pen, graph: Graph, camera: Camera, width: number, heig
 
 /** A token's text for a message. */
 export function spoken(node: FlowNode): string {
-  const list = (node.bottom_first ? node.bottom : node.top).slice(0, 3).map((token) => visible(token.text ?? `#${token.id}`));
+  const list = (node.bottom_first ? node.bottom : node.top).slice(0, 3).map(label);
   return list.length ? `${node.label}, ${node.bottom_first ? "writes against" : "reads as"} ${list.join(", ")}` : node.label;
 }

@@ -10,6 +10,8 @@ export interface Box { x: number; y: number; width: number; height: number }
 /** Radius of a node, in the graph's units. */
 export const RADIUS = 6;
 
+const STREAMS = new Set(["block_input", "residual_mid", "block_output", "attention_input", "mlp_input", "qkv"]);
+
 /** A link's width in the graph's units: weights span from 0.05 to the norms of a residual stream. */
 function width(weight: number): number {
   return 0.4 + 2 * Math.log1p(Math.max(weight, 0));
@@ -54,8 +56,10 @@ export class Graph {
       x, nodes: nodes.sort((a, b) => this.nodes[a]!.y - this.nodes[b]!.y),
     }));
     this.box = this.boxOf(this.nodes);
-    this.largestInner = Math.max(...this.nodes.map((node) => Math.abs(node.gradient?.inner ?? 0)), 0);
-    this.largestReversed = Math.max(...flow.links.map((link) => Math.abs(link.reversed ?? 0)), 0);
+    // The streams, in which everything adds up, would leave the rest without colour.
+    const parts = this.nodes.filter((node) => !STREAMS.has(node.kind));
+    this.largestInner = parts.reduce((most, node) => Math.max(most, Math.abs(node.gradient?.inner ?? 0)), 0);
+    this.largestReversed = flow.links.reduce((most, link) => Math.max(most, Math.abs(link.reversed ?? 0)), 0);
   }
 
   private boxOf(nodes: FlowNode[]): Box {

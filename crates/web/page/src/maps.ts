@@ -13,13 +13,38 @@ export function colour(kind: MapKind, value: number, largest: number, theme: The
 /** RGBA of a square map; cells above the diagonal stay empty. */
 export function pixels(kind: MapKind, map: HeadMap, tokens: number, theme: Theme): Uint8ClampedArray<ArrayBuffer> {
   const rgba = new Uint8ClampedArray(4 * tokens * tokens);
+  const colours = table(kind, theme);
+  const scale = map.largest > 0 ? 1 / map.largest : 0;
   for (let query = 0; query < tokens; query++) {
     for (let key = 0; key <= query; key++) {
-      const [r, g, b] = colour(kind, map.values[inTriangle(query, key)]!, map.largest, theme);
-      rgba.set([r, g, b, 255], 4 * (query * tokens + key));
+      const share = map.values[inTriangle(query, key)]! * scale;
+      const from = 3 * (STEPS + Math.round(Math.sign(share) * Math.sqrt(Math.min(Math.abs(share), 1)) * STEPS));
+      const to = 4 * (query * tokens + key);
+      rgba[to] = colours[from]!;
+      rgba[to + 1] = colours[from + 1]!;
+      rgba[to + 2] = colours[from + 2]!;
+      rgba[to + 3] = 255;
     }
   }
   return rgba;
+}
+
+/** Steps of the colours on each side of 0: more than are told apart. */
+const STEPS = 255;
+const tables = new Map<string, Uint8Array>();
+
+/** The colours of roots from −1 to 1, since a map has many cells. */
+function table(kind: MapKind, theme: Theme): Uint8Array {
+  const name = `${kind} ${theme.dark}`;
+  const kept = tables.get(name);
+  if (kept) return kept;
+  const made = new Uint8Array(3 * (2 * STEPS + 1));
+  for (let i = -STEPS; i <= STEPS; i++) {
+    const root = i / STEPS;
+    made.set(kind === "pattern" ? sequential(Math.max(root, 0)) : diverging(root, theme), 3 * (i + STEPS));
+  }
+  tables.set(name, made);
+  return made;
 }
 
 /** A colour scale with its ends. */

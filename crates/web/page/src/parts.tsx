@@ -5,14 +5,13 @@ import type { ComponentChildren } from "preact";
 import type { Picture, Table } from "./export";
 import { CanvasPen } from "./pen";
 import { theme } from "./theme";
-import { short, visible } from "./text";
+import { label, percent, short } from "./text";
 import type { Prediction, Token } from "./types";
-import { percent } from "./text";
 
 /** A token's text as text: blanks visible, the direction of its own script. */
 export function TokenText({ token }: { token: Token | undefined }) {
   if (!token) return null;
-  return <bdi class="token">{token.text === null ? `#${token.id}` : visible(token.text)}</bdi>;
+  return <bdi class="token" title={`token ${token.id}`}>{label(token)}</bdi>;
 }
 
 /** A picture on a canvas as sharp as the screen. */

@@ -11,6 +11,9 @@ export type MapKind = "pattern" | "reversed";
 /** A head's map: values on and below the diagonal. */
 export interface HeadMap { values: Float32Array; exact: boolean; largest: number }
 
+/** Bytes of unpacked maps that are kept. */
+const MEMORY = 256 << 20;
+
 export class Maps {
   private readonly triangle: number;
   private readonly cache = new Map<string, HeadMap>();
@@ -30,7 +33,7 @@ export class Maps {
     const kept = this.cache.get(key);
     if (kept) return kept;
     const map = this.exact(kind, layer, head) ?? this.rounded(kind, slot, head);
-    if (this.cache.size > 64) this.cache.clear();
+    if (this.cache.size * 4 * this.triangle > MEMORY) this.cache.clear();
     this.cache.set(key, map);
     return map;
   }
@@ -73,13 +76,20 @@ export function inTriangle(query: number, key: number): number {
   return (query * (query + 1)) / 2 + key;
 }
 
+function bytesOf(base64: string): Uint8Array<ArrayBuffer> {
+  // Newer browsers do it themselves.
+  const direct = (Uint8Array as unknown as { fromBase64?: (text: string) => Uint8Array<ArrayBuffer> }).fromBase64;
+  if (direct) return direct.call(Uint8Array, base64);
+  const text = atob(base64);
+  const bytes = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
+  return bytes;
+}
+
 export interface Payload { document: PageDocument; maps: Maps | null }
 
 export async function decode(base64: string): Promise<Payload> {
-  const text = atob(base64.trim());
-  const packed = new Uint8Array(text.length);
-  for (let i = 0; i < text.length; i++) packed[i] = text.charCodeAt(i);
-  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
+  const stream = new Blob([bytesOf(base64.trim())]).stream().pipeThrough(new DecompressionStream("gzip"));
   const bytes = new Uint8Array(await new Response(stream).arrayBuffer());
   const length = new DataView(bytes.buffer).getUint32(0, true);
   const document = JSON.parse(new TextDecoder().decode(bytes.subarray(4, 4 + length))) as PageDocument;

@@ -23,6 +23,9 @@ export interface Pen {
   cells(x: number, y: number, w: number, h: number, columns: number, rows: number, rgba: Uint8ClampedArray<ArrayBuffer>): void;
 }
 
+/** Pictures of cells as the browser draws them; those whose bytes are kept are not made again. */
+const painted = new WeakMap<Uint8ClampedArray, HTMLCanvasElement>();
+
 export class CanvasPen implements Pen {
   constructor(readonly context: CanvasRenderingContext2D) {}
 
@@ -83,9 +86,13 @@ export class CanvasPen implements Pen {
     c.restore();
   }
   cells(x: number, y: number, w: number, h: number, columns: number, rows: number, rgba: Uint8ClampedArray<ArrayBuffer>): void {
-    const small = document.createElement("canvas");
-    [small.width, small.height] = [columns, rows];
-    small.getContext("2d")!.putImageData(new ImageData(rgba, columns, rows), 0, 0);
+    let small = painted.get(rgba);
+    if (!small) {
+      small = document.createElement("canvas");
+      [small.width, small.height] = [columns, rows];
+      small.getContext("2d")!.putImageData(new ImageData(rgba, columns, rows), 0, 0);
+      painted.set(rgba, small);
+    }
     this.context.imageSmoothingEnabled = false;
     this.context.drawImage(small, x, y, w, h);
   }

@@ -38,11 +38,13 @@ export interface Selection {
   patch: "none" | "reversed" | "forward";
   eta: number;
   edit: number;
+  /** 1 where the fact is edited in. */
+  shift: number;
 }
 
 export const EMPTY: Selection = {
   view: "overview", position: -1, layer: -1, head: -1, cell: "", map: "reversed", site: "", shade: "norm", node: "", find: "",
-  least: 0, focus: -1, colour: "forward", prompt: "", target: "", ablate: "", alpha: -1, patch: "none", eta: 0, edit: -1,
+  least: 0, focus: -1, colour: "forward", prompt: "", target: "", ablate: "", alpha: -1, patch: "none", eta: 0, edit: -1, shift: 0,
 };
 
 export const payload = signal<Payload | null>(null);
@@ -99,6 +101,7 @@ function valid(wanted: Selection): Selection {
     focus: document?.flow?.layers.includes(wanted.focus) ? wanted.focus : -1,
     least: Math.min(Math.max(wanted.least, 0), 100),
     edit: within(wanted.edit, shape?.n_layer ?? 0, initial.edit),
+    shift: wanted.shift === 1 ? 1 : 0,
   };
 }
 

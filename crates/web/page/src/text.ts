@@ -18,9 +18,10 @@ export function visible(text: string): string {
   return shown === "" ? "∅" : shown;
 }
 
+/** A token's text; its number where there is no text, or none that can be told from others: a part of a character. */
 export function label(token: Token | undefined): string {
   if (!token) return "";
-  return token.text === null ? `#${token.id}` : visible(token.text);
+  return token.text === null || /^\ufffd+$/.test(token.text) ? `#${token.id}` : visible(token.text);
 }
 
 /** `␣France (3)` */

@@ -18,7 +18,7 @@ pub enum ServedModel {
     /// On a device.
     Device(Gpt2),
     /// The f64 oracle, with the tokenizer of its directory. It cannot be edited.
-    Reference(Box<ReferenceModel>, Option<Tokenizer>),
+    Reference(Box<(ReferenceModel, Option<Tokenizer>)>),
 }
 
 /// What the page is told about the model before anything is run.
@@ -51,22 +51,22 @@ impl ServedModel {
     pub(crate) fn config(&self) -> &Config {
         match self {
             ServedModel::Device(model) => model.config(),
-            ServedModel::Reference(model, _) => model.config(),
+            ServedModel::Reference(model) => model.0.config(),
         }
     }
 
     pub(crate) fn tokenizer(&self) -> Option<&Tokenizer> {
         match self {
             ServedModel::Device(model) => model.tokenizer(),
-            ServedModel::Reference(_, tokenizer) => tokenizer.as_ref(),
+            ServedModel::Reference(model) => model.1.as_ref(),
         }
     }
 
     pub(crate) fn info(&self, max_tokens: usize) -> ModelInfo {
         let (path, adapter) = match self {
             ServedModel::Device(model) => (model.name().to_owned(), model.gpu().adapter().to_string()),
-            ServedModel::Reference(model, _) => {
-                (model.name().to_owned(), "reference [f64 on the CPU]".to_owned())
+            ServedModel::Reference(model) => {
+                (model.0.name().to_owned(), "reference [f64 on the CPU]".to_owned())
             }
         };
         let config = self.config();
@@ -93,7 +93,7 @@ impl ServedModel {
     fn reader(&self) -> &dyn ParameterRead {
         match self {
             ServedModel::Device(model) => model,
-            ServedModel::Reference(model, _) => model.as_ref(),
+            ServedModel::Reference(model) => &model.0,
         }
     }
 
@@ -103,8 +103,8 @@ impl ServedModel {
                 let trace = model.trace(request)?;
                 Box::new(if let Some(prompt) = prompt { trace.with_prompt(prompt) } else { trace })
             }
-            ServedModel::Reference(model, _) => {
-                let trace = model.trace(request)?;
+            ServedModel::Reference(model) => {
+                let trace = model.0.trace(request)?;
                 Box::new(if let Some(prompt) = prompt { trace.with_prompt(prompt) } else { trace })
             }
         })

@@ -90,6 +90,9 @@ function Card({ node, graph, full }: { node: FlowNode; graph: Graph; full: boole
 /** Milliseconds after the last movement before everything is drawn anew. */
 const REST = 90;
 
+/** Pixels above the graph for the names of the first layers, which are as large however far away the graph is. */
+const HEADROOM = 30;
+
 export function Flow() {
   const flow = payload.value!.document.flow;
   if (!flow || flow.nodes.length === 0) {
@@ -193,8 +196,9 @@ function FlowGraph({ flow }: { flow: FlowReport }) {
 
   const show = (box: { x: number; y: number; width: number; height: number }, most = 2) => {
     if (!overlay.current || !behaviour.current || width === 0) return;
-    const k = Math.min(width / box.width, height / box.height, most);
-    const [x, y] = [(width - box.width * k) / 2 - box.x * k, (height - box.height * k) / 2 - box.y * k];
+    const room = height - HEADROOM;
+    const k = Math.min(width / box.width, room / box.height, most);
+    const [x, y] = [(width - box.width * k) / 2 - box.x * k, HEADROOM + (room - box.height * k) / 2 - box.y * k];
     d3select(overlay.current).call(behaviour.current.transform, zoomIdentity.translate(x, y).scale(k));
   };
   const reveal = (i: number) => {

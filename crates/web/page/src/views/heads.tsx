@@ -1,12 +1,12 @@
 // Attention and Reversed Attention of one head, side by side, and all heads as thumbnails.
 
-import { useState } from "preact/hooks";
+import { useMemo, useState } from "preact/hooks";
 import { Canvas, Choice, Figure, useWidth } from "../parts";
 import type { Exports, Picture, Table } from "../export";
 import { inTriangle, type HeadMap, type MapKind, type Payload } from "../payload";
 import { legend, pixels } from "../maps";
 import { labels, payload, say, select, selection, tokens } from "../state";
-import { theme } from "../theme";
+import { theme, type Theme } from "../theme";
 import { effect, placed, short, signed } from "../text";
 import { headTable, moved } from "./overview";
 import { HeadGrid } from "./grid";
@@ -24,6 +24,17 @@ const cut = (text: string) => ([...text].length > 16 ? `${[...text].slice(0, 15)
 
 interface MapPicture extends Picture { cell: number; left: number; top: number }
 
+let kept: { map: HeadMap; dark: boolean; rgba: Uint8ClampedArray<ArrayBuffer> }[] = [];
+
+/** The pixels of a large map: the pointer's every step draws it again. */
+function largePixels(kind: MapKind, map: HeadMap, n: number, colours: Theme): Uint8ClampedArray<ArrayBuffer> {
+  const found = kept.find((k) => k.map === map && k.dark === colours.dark);
+  if (found) return found.rgba;
+  const rgba = pixels(kind, map, n, colours);
+  kept = [{ map, dark: colours.dark, rgba }, ...kept.slice(0, 3)];
+  return rgba;
+}
+
 function mapPicture(kind: MapKind, map: HeadMap, texts: string[], width: number, marked: [number, number] | null): MapPicture {
   const n = texts.length;
   const colours = theme();
@@ -38,7 +49,7 @@ function mapPicture(kind: MapKind, map: HeadMap, texts: string[], width: number,
     title: kind === "pattern" ? "Attention A" : "Reversed Attention R",
     draw(pen) {
       pen.rect(left, HEAD, size, size, colours.dark ? "#1a1f27" : "#f3f5f8");
-      pen.cells(left, HEAD, size, size, n, n, pixels(kind, map, n, colours));
+      pen.cells(left, HEAD, size, size, n, n, largePixels(kind, map, n, colours));
       for (let i = 0; i < n; i += fewer) {
         const on = marked && (marked[0] === i || marked[1] === i);
         const fill = on ? colours.text : colours.dim;
@@ -123,6 +134,10 @@ export function Heads() {
   const [ref, width] = useWidth();
   const maps = source.maps;
   const n = tokens.value.length;
+  // All heads are not drawn again for each cell that the pointer is at.
+  const grid = useMemo(() => width > 0 && maps && (
+    <HeadGrid kind={thumbnails} shape={shape} heads={attention?.heads ?? []} width={width} maps={maps} label={`Maps of ${thumbnails === "reversed" ? "Reversed Attention" : "attention"}`} onOpen={() => scrollTo({ top: 0 })} />
+  ), [source, thumbnails, width, theme()]);
   if (!maps || !maps.has(layer)) {
     return <p class="empty">This file holds no attention maps of layer {layer}. Write it again without <code>--layers</code>, or with <code>--views heads</code>.</p>;
   }
@@ -168,7 +183,6 @@ export function Heads() {
       </div>
     );
   };
-  const strongest = entries(pattern, reversed, true);
   return (
     <div class="view">
       <div ref={ref}>
@@ -183,7 +197,7 @@ export function Heads() {
         {!pattern.exact && <p class="about">Values to 8 bits{full_precision && <>; in full precision in <code>{full_precision}</code></>}.</p>}
         <div class={width > 980 ? "two" : "one"}>
           <Figure title="Attention A" table={() => entries(pattern, reversed, false)}>{width > 0 && large("pattern", pattern)}</Figure>
-          <Figure title="Reversed Attention R" table={() => strongest}>{width > 0 && large("reversed", reversed)}</Figure>
+          <Figure title="Reversed Attention R" table={() => entries(pattern, reversed, true)}>{width > 0 && large("reversed", reversed)}</Figure>
         </div>
       </div>
       <Figure
@@ -192,7 +206,7 @@ export function Heads() {
         table={() => headTable(attention?.heads ?? [])}
         onRow={(row) => { const s = attention!.heads[row]!; select({ layer: s.layer, head: s.head, cell: "" }); }}
       >
-        {width > 0 && <HeadGrid kind={thumbnails} shape={shape} heads={attention?.heads ?? []} width={width} maps={maps} label={`Maps of ${thumbnails === "reversed" ? "Reversed Attention" : "attention"}`} onOpen={() => scrollTo({ top: 0 })} />}
+        {grid}
       </Figure>
     </div>
   );

@@ -92,11 +92,16 @@ function curves(lens: LensReport, position: number, what: "rank" | "norm", width
   const values = list.flatMap((s) => s.points.map((p) => p[1])).filter((v) => v > 0);
   const most = Math.max(...values, what === "rank" ? 10 : 1e-12);
   const x = scaleLinear([first, Math.max(last, first + 1)], [left, width - 16]);
-  const y = what === "rank" ? scaleLog([1, most], [top, bottom]) : scaleLinear([0, most], [bottom, top]).nice(4);
+  // Norms of the stream and of δ are orders of magnitude apart: both scales are logarithmic.
+  const least = what === "rank" ? 1 : Math.min(...values, most / 10);
+  const y = what === "rank" ? scaleLog([1, most], [top, bottom]) : scaleLog([10 ** Math.floor(Math.log10(least)), 10 ** Math.ceil(Math.log10(most))], [bottom, top]);
   return {
     width, height, title: what === "rank" ? "Rank of the target by layer" : "Norm by layer",
     draw(pen) {
-      const ticks = what === "rank" ? [1, 11, 101, 1001, 10001].filter((t) => t <= most) : y.ticks(4);
+      const [low, high] = y.domain().map(Math.log10) as [number, number];
+      const every = Math.max(1, Math.ceil((high - low) / 6));
+      const tens = Array.from({ length: Math.round(high - low) + 1 }, (_, i) => i).filter((i) => i % every === 0);
+      const ticks = what === "rank" ? [1, 11, 101, 1001, 10001].filter((t) => t <= most) : tens.map((i) => 10 ** Math.round(low + i));
       for (const tick of ticks) {
         pen.line([[left, y(tick)], [width - 16, y(tick)]], colours.line, 1);
         pen.text(left - 8, y(tick), what === "rank" ? count(tick - 1) : short(tick), { size: 11, fill: colours.dim, anchor: "end" });
@@ -108,8 +113,10 @@ function curves(lens: LensReport, position: number, what: "rank" | "norm", width
       list.forEach(({ site, points }, i) => {
         const colour = palette[i % palette.length]!;
         const dash = i % 2 ? [6, 3] : [];
-        if (points.length > 1) pen.line(points.map(([l, v]) => [x(l), y(v)]), colour, 2, dash);
-        for (const [l, v] of points) pen.disc(x(l), y(v), 3, colour, colours.background, 1);
+        // A norm of 0 has no place on such a scale.
+        const placed = points.filter(([, v]) => v > 0);
+        if (placed.length > 1) pen.line(placed.map(([l, v]) => [x(l), y(v)]), colour, 2, dash);
+        for (const [l, v] of placed) pen.disc(x(l), y(v), 3, colour, colours.background, 1);
         pen.line([[left, 12 + 18 * i], [left + 24, 12 + 18 * i]], colour, 2, dash);
         pen.text(left + 30, 12 + 18 * i, site, { size: 11.5, fill: colours.text });
       });

@@ -22,7 +22,7 @@ function heads(text: string): string[] {
 
 /** The change that the selection describes; `null` when it describes none. */
 function change(): { request: Partial<RunRequest>; what: string } | null {
-  const { ablate, patch, alpha, eta, edit } = selection.value;
+  const { ablate, patch, alpha, eta, edit, shift } = selection.value;
   const request: Partial<RunRequest> = {};
   const words: string[] = [];
   const silenced = heads(ablate);
@@ -34,15 +34,12 @@ function change(): { request: Partial<RunRequest>; what: string } | null {
     request.patch = { map: patch, alpha };
     words.push(`attention + ${alpha} × ${patch === "reversed" ? "R" : "A"}`);
   }
-  if (shift.value) {
+  if (shift === 1) {
     request.edit = { layer: edit, eta };
     words.push(`shifted in layer ${edit} by ${eta}`);
   }
   return words.length > 0 ? { request, what: words.join("; ") } : null;
 }
-
-/** Whether the fact is to be edited in. */
-const shift = signal(false);
 
 async function compare(): Promise<void> {
   const before = payload.value;
@@ -192,7 +189,7 @@ function Side({ name, source }: { name: string; source: Payload }) {
 export function Try() {
   const source = payload.value!;
   const { shape } = source.document;
-  const { ablate, patch, alpha, eta, edit, layer, head } = selection.value;
+  const { ablate, patch, alpha, eta, edit, shift, layer, head } = selection.value;
   const [ref, width] = useWidth();
   const wanted = change();
   const result = changed.value?.before === source ? changed.value : null;
@@ -219,7 +216,7 @@ export function Try() {
         <section class="panel" aria-label="Edit the fact">
           <h3>Edit the fact</h3>
           <p class="about">A forward pass shift writes the target's embedding into one MLP: W₂ ← W₂ + η·x·E[target]. The model is put back afterwards.</p>
-          <label class="row"><input type="checkbox" checked={shift.value} onChange={(event) => { shift.value = event.currentTarget.checked; }} /> edit in the target {source.document.summary.target && <TokenText token={source.document.summary.target} />}</label>
+          <label class="row"><input type="checkbox" checked={shift === 1} onChange={(event) => select({ shift: event.currentTarget.checked ? 1 : 0 })} /> edit in the target {source.document.summary.target && <TokenText token={source.document.summary.target} />}</label>
           <label class="row">layer <select value={String(edit)} onChange={(event) => select({ edit: Number(event.currentTarget.value) })}>
             {Array.from({ length: shape.n_layer }, (_, l) => <option key={l} value={String(l)}>{l}</option>)}
           </select></label>
