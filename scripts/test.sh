@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Everything that must hold before a change is merged, cheapest first: formatting, lints, documentation, the page's
-# bundle, all tests, the page in Chromium, and the tests of the kernels and of the model once more on a second Vulkan driver.
+# bundle, all tests, the page in Chromium, the Python wheel, and the tests of the kernels and of the model once more on a second Vulkan driver.
 # Ends with cargo's own summary lines. Exits with 1 if anything failed.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
@@ -79,6 +79,14 @@ if [ -n "$page_ready" ]; then
 else
     echo "The page in Chromium: not run, Node.js or Chromium are missing" >>"$summary"
 fi
+
+section "The Python wheel"
+scripts/python_test.sh 2>&1 | tee "$work/log"
+case ${PIPESTATUS[0]} in
+    0 | 77) ;;
+    *) failed=1 ;;
+esac
+grep '^Python: ' "$work/log" | tail -n 1 >>"$summary"
 
 second=$(scripts/swiftshader.sh)
 if [ -n "$second" ]; then

@@ -4,6 +4,7 @@ use crate::output::one_line;
 use retrograd::formats::trace_file::TraceFileError;
 use retrograd::{FormatError, GpuError, ModelError, RequestError};
 use retrograd_bench::BenchError;
+use retrograd_sweep::SweepError;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -74,4 +75,4 @@ macro_rules! failed {
     };
 }
 
-failed!(FormatError, RequestError, ModelError, GpuError, TraceFileError);
+failed!(FormatError, RequestError, ModelError, GpuError, TraceFileError, SweepError);

@@ -49,6 +49,8 @@ enum Command {
     Flow(commands::flow::FlowCommand),
     /// Show all of it in the browser, from this machine: run prompts, look at heads, lens and graph, try changes.
     Serve(commands::serve::ServeCommand),
+    /// Trace a table of prompts into Parquet, in batches.
+    Sweep(commands::sweep::SweepCommand),
     /// Edit a fact into a model, or measure how well that works.
     Edit(commands::edit::EditCommand),
     /// Continue a prompt.
@@ -77,6 +79,7 @@ fn main() -> ExitCode {
         Command::Report(command) => command.run(),
         Command::Flow(command) => command.run(),
         Command::Serve(command) => command.run(),
+        Command::Sweep(command) => command.run(),
         Command::Edit(command) => command.run(),
         Command::Generate(command) => command.run(),
         Command::Train(command) => command.run(),

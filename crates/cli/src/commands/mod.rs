@@ -12,6 +12,7 @@ pub(crate) mod patch;
 pub(crate) mod perturb;
 pub(crate) mod report;
 pub(crate) mod serve;
+pub(crate) mod sweep;
 pub(crate) mod tokenizer;
 pub(crate) mod trace;
 pub(crate) mod train;

@@ -1,0 +1,81 @@
+"""Documents that show themselves in notebooks; everywhere else they are dictionaries."""
+
+from __future__ import annotations
+
+import html
+from typing import TYPE_CHECKING, Any, Dict, Iterable, List, Sequence
+
+if TYPE_CHECKING:
+    from retrograd import Trace
+
+# Rows of a table in a notebook; the document has all of them.
+ROWS = 12
+
+
+class Report(Dict[str, Any]):
+    """A document of the command, as ``json.loads`` reads it."""
+
+
+class AttentionReport(Report):
+    """``retrograd-attention/1``: every head by the size of its Reversed Attention."""
+
+    def _repr_html_(self) -> str:
+        return _heads_html(self["heads"], f"loss {self['loss']:.4f}")
+
+
+class MediationReport(Report):
+    """``retrograd-mediate/1``: what silencing each head does to the target's probability."""
+
+    def _repr_html_(self) -> str:
+        heads = sorted(self["heads"], key=lambda head: float(head["indirect_effect"]))
+        rows = [(_head(head), f"{head['indirect_effect']:+.4f}") for head in heads[:ROWS]]
+        target = self["target"]["text"] or self["target"]["id"]
+        mean = self["target_probability"]["mean"]
+        title = f"P({target!r} | head silenced) − P({target!r}), which is {mean:.4f}"
+        return _table(title, ("head", "effect"), rows, len(heads))
+
+
+class LensReport(Report):
+    """``retrograd-lens/1``: vectors of every layer and position, read as tokens."""
+
+    _svg: str = ""
+
+    def svg(self) -> str:
+        """The tables as an image, the one that ``retrograd lens --svg`` draws."""
+        return self._svg
+
+    def _repr_html_(self) -> str:
+        return f'<div style="overflow-x:auto;background:#fff">{self._svg}</div>'
+
+
+def trace_html(trace: Trace) -> str:
+    """A trace's strongest heads."""
+    prompt = " ".join(f"<code>{html.escape(token)}</code>" for token in trace.tokens)
+    title = f"loss {trace.loss:.4f}"
+    if not any(name.endswith("attn.reversed") for name in trace):
+        return f"<p>{prompt}</p><p>{title}</p>"
+    return f"<p>{prompt}</p>" + _heads_html(trace.attention()["heads"], title)
+
+
+def _heads_html(heads: Sequence[Dict[str, Any]], title: str) -> str:
+    def size(value: Any) -> str:
+        return "" if value is None else f"{value:.4g}"
+
+    rows = [(_head(head), size(head["reversed_norm"]), size(head.get("pattern_norm"))) for head in heads[:ROWS]]
+    return _table(title, ("head", "‖R‖", "‖A‖"), rows, len(heads))
+
+
+def _head(head: Dict[str, Any]) -> str:
+    return f"L{head['layer']}H{head['head']}"
+
+
+def _table(title: str, names: Iterable[str], rows: List[Sequence[str]], of: int) -> str:
+    def line(cell: str, values: Iterable[str]) -> str:
+        return "<tr>" + "".join(f"<{cell}>{html.escape(value)}</{cell}>" for value in values) + "</tr>"
+
+    more = f"<p>… and {of - len(rows)} more</p>" if of > len(rows) else ""
+    body = "".join(line("td", row) for row in rows)
+    return (
+        f"<table><caption>{html.escape(title)}</caption><thead>{line('th', names)}</thead>"
+        f"<tbody>{body}</tbody></table>{more}"
+    )

@@ -1,0 +1,151 @@
+"""Tables of any size over a Ray cluster, from Parquet to Parquet.
+
+>>> import retrograd.ray
+>>> retrograd.ray.sweep("prompts.parquet", "results", model="models/atlas", actors=2)  # doctest: +SKIP
+
+Ray reads and writes the tables, starts the actors, moves blocks of rows to them, and does again what was on a worker that
+died; nothing of a scheduler is here. An actor holds one model. What a row's measurements are does not depend on the rows
+beside it, so that any division gives the same bits. Install with ``pip install 'retrograd[ray]'``.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Dict, Optional, Sequence, Tuple, Union
+
+from retrograd import Gpt2
+from retrograd._errors import FormatError, RequestError
+from retrograd._table import REJECTED, sweep_table
+
+__all__ = ["Measure", "sweep"]
+
+BATCH_ROWS = 4096
+
+
+class Measure:
+    """What ``Dataset.map_batches`` makes an actor of: one model, and tables through it.
+
+    >>> import ray
+    >>> table = ray.data.read_parquet("s3://prompts")  # doctest: +SKIP
+    >>> table.map_batches(
+    ...     retrograd.ray.Measure, fn_constructor_kwargs={"model": "/models/gpt2"}, batch_format="pyarrow",
+    ...     batch_size=4096, concurrency=8, num_gpus=1,
+    ... ).write_parquet("s3://results")  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        model: Union[str, "os.PathLike[str]"],
+        *,
+        precision: str = "f32",
+        adapter: Optional[str] = None,
+        **columns: Any,
+    ) -> None:
+        self._columns = columns
+        self._model = Gpt2.load(model, precision=precision, adapter=adapter)  # type: ignore[arg-type]
+
+    def __call__(self, table: Any) -> Any:
+        return sweep_table(self._model, table, **self._columns)
+
+
+def sweep(
+    table: Union[str, Sequence[str]],
+    out: Union[str, "os.PathLike[str]"],
+    *,
+    model: Union[str, "os.PathLike[str]"],
+    actors: Union[int, Tuple[int, int]] = 1,
+    precision: str = "f32",
+    adapter: Optional[str] = None,
+    num_cpus: Optional[float] = None,
+    num_gpus: Optional[float] = None,
+    batch_rows: int = BATCH_ROWS,
+    blocks: Optional[int] = None,
+    check_ids: bool = True,
+    **columns: Any,
+) -> Dict[str, int]:
+    """Measures every row of Parquet files and writes Parquet files to ``out``, a new directory (or a URL that Ray writes to).
+
+    ``actors`` is a number of models, or the least and the most of them; ``num_gpus`` is what each takes of a node, ``num_cpus``
+    likewise where the device is a CPU driver. ``check_ids`` reads all ids first, to this process: about 20 bytes a row.
+    ``columns`` are those of ``retrograd.sweep_table``. The table needs an id
+    column, with every id once: rows have no other name once they are distributed. Rows that cannot be traced come with the
+    reason in ``rejected``. Models are loaded from a path that every node has.
+
+    Connects to the cluster that ``ray.init()`` finds, or that is connected already. Returns the number of rows and of rejected
+    ones. A worker that dies takes down nothing but its batches, which are done again.
+    """
+    ray = _ray()
+    local = "://" not in os.fspath(out)
+    if local:
+        directory = Path(out)
+        if directory.exists() and any(directory.iterdir()):
+            raise FormatError(f"{directory}: already exists and is not empty: give the name of a new directory")
+        if not directory.resolve().parent.is_dir():
+            raise FormatError(f"{directory}: cannot be written: there is no directory {directory.resolve().parent}")
+    if not ray.is_initialized():
+        ray.init()
+    files = table if isinstance(table, str) else list(table)
+    # Small files are cut too: an actor without a block is an actor too many.
+    most = actors if isinstance(actors, int) else actors[1]
+    rows = ray.data.read_parquet(files, override_num_blocks=blocks or 4 * most)
+    if check_ids:
+        _check_ids(rows, str(columns.get("id_column", "id")))
+    measured = rows.map_batches(
+        Measure,
+        fn_constructor_kwargs={"model": os.fspath(model), "precision": precision, "adapter": adapter, **columns},
+        batch_format="pyarrow",
+        batch_size=batch_rows,
+        concurrency=actors,
+        num_cpus=num_cpus,
+        num_gpus=num_gpus,
+        # A worker that is lost is replaced, and what it had is done again.
+        max_restarts=-1,
+        max_task_retries=-1,
+    )
+    target = str(Path(out).resolve()) if local else os.fspath(out)
+    measured.write_parquet(target)
+    written = ray.data.read_parquet(target, columns=[REJECTED])
+    counts = written.map_batches(_count, batch_format="pyarrow")
+    return {"rows": int(counts.sum("rows") or 0), "rejected": int(counts.sum("rejected") or 0)}
+
+
+def _count(batch: Any) -> Any:
+    import pyarrow as pa
+
+    column = batch.column(REJECTED)
+    return pa.table({"rows": [len(column)], "rejected": [len(column) - column.null_count]})
+
+
+def _check_ids(rows: Any, id_column: str) -> None:
+    """The table has rows, and each an id of its own."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    schema = rows.schema()
+    names = [] if schema is None else list(schema.names)
+    if id_column not in names:
+        raise RequestError(
+            f"table: has no column '{id_column}', by which rows are known once they are distributed; "
+            f"its columns are {', '.join(names)}"
+        )
+    batches = rows.select_columns([id_column]).iter_batches(batch_format="pyarrow", batch_size=None)
+    ids = pa.chunked_array([chunk for batch in batches for chunk in batch.column(id_column).chunks])
+    if len(ids) == 0:
+        raise RequestError("table: has no rows: there is nothing to do")
+    if ids.null_count:
+        raise RequestError(f"table: {ids.null_count} of its {len(ids)} rows have no '{id_column}'")
+    counts = pc.value_counts(ids.combine_chunks())
+    most = pc.max(counts.field("counts")).as_py()
+    if most > 1:
+        twice = counts.filter(pc.greater(counts.field("counts"), 1))[0]["values"].as_py()
+        raise RequestError(f"table: the id {twice!r} stands in several rows: give each row one of its own")
+
+
+def _ray() -> Any:
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise ImportError("clusters need Ray: pip install 'retrograd[ray]'") from error
+    return ray
