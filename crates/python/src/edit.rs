@@ -39,7 +39,7 @@ impl EditArguments<'_, '_> {
         let target = match self.target.cast::<PyString>() {
             Ok(text) => {
                 let tokenizer = model.require_tokenizer().map_err(Failure::from)?;
-                target_tokens(tokenizer, text.to_str()?).map_err(Failure::from)?
+                target_tokens(tokenizer, &text.to_cow()?).map_err(Failure::from)?
             }
             Err(_) => tokens(model, self.target)?,
         };

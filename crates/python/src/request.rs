@@ -8,7 +8,7 @@ use pyo3::types::{PyDict, PyString};
 use retrograd::formats::{Head, Layer, parse_heads, trace_file};
 use retrograd::{
     AttentionPatch, BlockSite, Capture, Config, Gpt2, Interventions, Objective, PatchMap, Site, TokenId,
-    TraceRead, TraceRequest,
+    TraceRequest,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -176,9 +176,8 @@ fn maps_of_arrays(
 /// A text, or token ids.
 pub(crate) fn tokens(model: &Gpt2, given: &Bound<'_, PyAny>) -> PyResult<Vec<TokenId>> {
     if let Ok(text) = given.cast::<PyString>() {
-        let ids = model
-            .require_tokenizer()
-            .and_then(|tokenizer| tokenizer.encode(text.to_str().unwrap_or_default()));
+        let text = text.to_cow()?;
+        let ids = model.require_tokenizer().and_then(|tokenizer| tokenizer.encode(&text));
         let ids = ids.map_err(Failure::from)?;
         if ids.is_empty() {
             return Err(Failure::request("prompt", "is empty: give at least one token of text").into());
