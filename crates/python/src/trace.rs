@@ -187,7 +187,7 @@ impl Trace {
     }
 
     /// What `retrograd trace --json` prints.
-    #[pyo3(signature = (top=5))]
+    #[pyo3(signature = (top=8))]
     fn summary<'py>(&self, py: Python<'py>, top: usize) -> PyResult<Bound<'py, PyAny>> {
         let (held, tokenizer) = (self.held()?.clone(), self.model_of_tokenizer());
         let report = detached(py, move || {

@@ -11,6 +11,14 @@ gradient. Tensors have the names of the project's trace files; T tokens, P posit
 width I, vocabulary V.
 """
 
+import os as _os
+import sys as _sys
+
+# Where there is no desktop session, a Vulkan layer of Mesa's complains on stderr each time it is loaded; as in the command, it
+# is switched off then.
+if _sys.platform == "linux" and not {"XDG_RUNTIME_DIR", "DRI_PRIME"} & _os.environ.keys():
+    _os.environ.setdefault("NODEVICE_SELECT", "1")
+
 from retrograd._errors import DeviceError, FormatError, RequestError, RetrogradError
 from retrograd._native import Edit, Gpt2, Gradient, Trace, __version__, open_trace
 from retrograd._table import sweep_table

@@ -180,7 +180,7 @@ class Trace:
     def adapter(self) -> str:
         """Where it was computed."""
 
-    def summary(self, top: int = 5) -> Report:
+    def summary(self, top: int = 8) -> Report:
         """The document of ``retrograd trace --json``: predictions, heads, norms of δ by layer."""
 
     def attention(self) -> AttentionReport:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from typing import TYPE_CHECKING, Any, Dict, Iterable, List, Sequence
+from typing import TYPE_CHECKING, Any, Dict, Iterable, Sequence
 
 if TYPE_CHECKING:
     from retrograd import Trace
@@ -14,6 +14,11 @@ ROWS = 12
 
 class Report(Dict[str, Any]):
     """A document of the command, as ``json.loads`` reads it."""
+
+    def __repr__(self) -> str:
+        schema = self.get("schema")
+        # Thousands of numbers are no answer in a prompt; what there is, is one.
+        return f"<{schema}: {', '.join(self)}>" if schema else super().__repr__()
 
 
 class AttentionReport(Report):
@@ -69,7 +74,7 @@ def _head(head: Dict[str, Any]) -> str:
     return f"L{head['layer']}H{head['head']}"
 
 
-def _table(title: str, names: Iterable[str], rows: List[Sequence[str]], of: int) -> str:
+def _table(title: str, names: Iterable[str], rows: Sequence[Sequence[str]], of: int) -> str:
     def line(cell: str, values: Iterable[str]) -> str:
         return "<tr>" + "".join(f"<{cell}>{html.escape(value)}</{cell}>" for value in values) + "</tr>"
 

@@ -34,11 +34,11 @@ def sweep_table(
     pa = _pyarrow()
     if not isinstance(table, pa.Table):
         raise RequestError(f"table: is {type(table).__name__}, not a pyarrow.Table")
-    names = None if lens is None else lens if isinstance(lens, str) else ",".join(lens)
-    written = _native.written_columns(prefix, names)
-    for name in (REJECTED, *written):
-        if name in table.column_names:
-            raise RequestError(f"table: has a column '{name}', which is to be written: rename it, or give prefix=")
+    sites = None if lens is None else lens if isinstance(lens, str) else ",".join(lens)
+    written = _native.written_columns(prefix, sites)
+    for taken in (REJECTED, *written):
+        if taken in table.column_names:
+            raise RequestError(f"table: has a column '{taken}', which is to be written: rename it, or give prefix=")
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema.remove_metadata()) as writer:
         writer.write_table(table)
@@ -50,12 +50,12 @@ def sweep_table(
         next_token=next_token,
         first_token=first_token,
         prefix=prefix,
-        lens=names,
+        lens=sites,
     )
     measured = pa.ipc.open_stream(found).read_all()
     reasons: List[Optional[str]] = [None] * table.num_rows
-    for row, reason in rejected:
-        reasons[row] = reason
+    for row, text in rejected:
+        reasons[row] = text
     # Where each row's measurements stand among those that were made.
     places: List[Optional[int]] = []
     traced = 0
