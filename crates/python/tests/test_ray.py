@@ -21,14 +21,10 @@ ROWS = 480
 
 @pytest.fixture(scope="module")
 def cluster():
-    # Each worker imports what this process does.
-    here = os.path.dirname(__file__)
-    ray.init(
-        num_cpus=2,
-        include_dashboard=False,
-        log_to_driver=False,
-        runtime_env={"env_vars": {"PYTHONPATH": here}},
-    )
+    # Workers import what this process does.
+    here = os.path.dirname(os.path.abspath(__file__))
+    os.environ["PYTHONPATH"] = os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     yield
     ray.shutdown()
 
@@ -50,7 +46,7 @@ def read(out):
 
 
 def test_two_workers_write_what_one_process_does(cluster, table, wanted, tmp_path):
-    counts = retrograd.ray.sweep(str(table), tmp_path / "out", model=ATLAS, actors=2, batch_rows=48, num_cpus=1)
+    counts = retrograd.ray.sweep(str(table), tmp_path / "out", model=ATLAS, actors=2, batch_rows=48)
     assert counts == {"rows": ROWS, "rejected": 2}
     assert read(tmp_path / "out") == wanted
 
@@ -80,10 +76,8 @@ def test_a_worker_that_is_killed_loses_and_doubles_nothing(cluster, table, wante
         fn_constructor_kwargs={"model": str(ATLAS), "marks": str(marks)},
         batch_format="pyarrow",
         batch_size=30,
-        concurrency=2,
-        num_cpus=1,
-        max_restarts=-1,
-        max_task_retries=-1,
+        compute=ray.data.ActorPoolStrategy(size=2),
+        num_cpus=0.5,
     ).write_parquet(str(tmp_path / "out"))
     killer.join()
     assert len(killed) == 1, "nothing was killed: the run was over too early"

@@ -11,6 +11,7 @@ beside it, so that any division gives the same bits. Install with ``pip install 
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 from typing import Any, Dict, Optional, Sequence, Tuple, Union
 
@@ -30,7 +31,7 @@ class Measure:
     >>> table = ray.data.read_parquet("s3://prompts")  # doctest: +SKIP
     >>> table.map_batches(
     ...     retrograd.ray.Measure, fn_constructor_kwargs={"model": "/models/gpt2"}, batch_format="pyarrow",
-    ...     batch_size=4096, concurrency=8, num_gpus=1,
+    ...     batch_size=4096, compute=ray.data.ActorPoolStrategy(size=8), num_gpus=1,
     ... ).write_parquet("s3://results")  # doctest: +SKIP
     """
 
@@ -57,7 +58,7 @@ def sweep(
     actors: Union[int, Tuple[int, int]] = 1,
     precision: str = "f32",
     adapter: Optional[str] = None,
-    num_cpus: Optional[float] = None,
+    num_cpus: float = 0.5,
     num_gpus: Optional[float] = None,
     batch_rows: int = BATCH_ROWS,
     blocks: Optional[int] = None,
@@ -67,7 +68,7 @@ def sweep(
     """Measures every row of Parquet files and writes Parquet files to ``out``, a new directory (or a URL that Ray writes to).
 
     ``actors`` is a number of models, or the least and the most of them; ``num_gpus`` is what each takes of a node, ``num_cpus``
-    likewise where the device is a CPU driver. ``check_ids`` reads all ids first, to this process: about 20 bytes a row.
+    likewise: all of them together must leave a CPU for reading and writing, without which Ray waits for ever. ``check_ids`` reads all ids first, to this process: about 20 bytes a row.
     ``columns`` are those of ``retrograd.sweep_table``. The table needs an id
     column, with every id once: rows have no other name once they are distributed. Rows that cannot be traced come with the
     reason in ``rejected``. Models are loaded from a path that every node has.
@@ -85,26 +86,37 @@ def sweep(
             raise FormatError(f"{directory}: cannot be written: there is no directory {directory.resolve().parent}")
     if not ray.is_initialized():
         ray.init()
+    most = actors if isinstance(actors, int) else actors[1]
+    least = actors if isinstance(actors, int) else actors[0]
+    cpus = float(ray.cluster_resources().get("CPU", 0))
+    if least * num_cpus + 1 > cpus:
+        warnings.warn(
+            f"{least} actors of {num_cpus} CPUs leave none of the cluster's {cpus:g} for reading and writing: "
+            "unless it grows, nothing will happen; lower actors= or num_cpus=",
+            stacklevel=2,
+        )
     files = table if isinstance(table, str) else list(table)
     # Small files are cut too: an actor without a block is an actor too many.
-    most = actors if isinstance(actors, int) else actors[1]
     rows = ray.data.read_parquet(files, override_num_blocks=blocks or 4 * most)
     if check_ids:
-        _check_ids(rows, str(columns.get("id_column", "id")))
+        _check_ids(files, rows, str(columns.get("id_column", "id")))
     measured = rows.map_batches(
         Measure,
         fn_constructor_kwargs={"model": os.fspath(model), "precision": precision, "adapter": adapter, **columns},
         batch_format="pyarrow",
         batch_size=batch_rows,
-        concurrency=actors,
+        # Ray replaces an actor that is lost, and does again what it had: that is its default for such pools.
+        compute=ray.data.ActorPoolStrategy(min_size=least, max_size=most),
         num_cpus=num_cpus,
         num_gpus=num_gpus,
-        # A worker that is lost is replaced, and what it had is done again.
-        max_restarts=-1,
-        max_task_retries=-1,
     )
     target = str(Path(out).resolve()) if local else os.fspath(out)
     measured.write_parquet(target)
+    if local:
+        import pyarrow.dataset
+
+        column = pyarrow.dataset.dataset(target, format="parquet").to_table(columns=[REJECTED]).column(REJECTED)
+        return {"rows": len(column), "rejected": len(column) - column.null_count}
     written = ray.data.read_parquet(target, columns=[REJECTED])
     counts = written.map_batches(_count, batch_format="pyarrow")
     return {"rows": int(counts.sum("rows") or 0), "rejected": int(counts.sum("rejected") or 0)}
@@ -117,9 +129,8 @@ def _count(batch: Any) -> Any:
     return pa.table({"rows": [len(column)], "rejected": [len(column) - column.null_count]})
 
 
-def _check_ids(rows: Any, id_column: str) -> None:
+def _check_ids(files: Any, rows: Any, id_column: str) -> None:
     """The table has rows, and each an id of its own."""
-    import pyarrow as pa
     import pyarrow.compute as pc
 
     schema = rows.schema()
@@ -129,8 +140,7 @@ def _check_ids(rows: Any, id_column: str) -> None:
             f"table: has no column '{id_column}', by which rows are known once they are distributed; "
             f"its columns are {', '.join(names)}"
         )
-    batches = rows.select_columns([id_column]).iter_batches(batch_format="pyarrow", batch_size=None)
-    ids = pa.chunked_array([chunk for batch in batches for chunk in batch.column(id_column).chunks])
+    ids = _ids(files, rows, id_column)
     if len(ids) == 0:
         raise RequestError("table: has no rows: there is nothing to do")
     if ids.null_count:
@@ -140,6 +150,17 @@ def _check_ids(rows: Any, id_column: str) -> None:
     if most > 1:
         twice = counts.filter(pc.greater(counts.field("counts"), 1))[0]["values"].as_py()
         raise RequestError(f"table: the id {twice!r} stands in several rows: give each row one of its own")
+
+
+def _ids(files: Any, rows: Any, id_column: str) -> Any:
+    """All ids. Files of this machine are read here: a column takes less time than a worker's start."""
+    import pyarrow as pa
+    import pyarrow.dataset
+
+    if all("://" not in name for name in ([files] if isinstance(files, str) else files)):
+        return pyarrow.dataset.dataset(files, format="parquet").to_table(columns=[id_column]).column(id_column)
+    batches = rows.select_columns([id_column]).iter_batches(batch_format="pyarrow", batch_size=None)
+    return pa.chunked_array([chunk for batch in batches for chunk in batch.column(id_column).chunks])
 
 
 def _ray() -> Any:
