@@ -81,7 +81,7 @@ def test_a_worker_that_is_killed_loses_and_doubles_nothing(cluster, table, wante
     ).write_parquet(str(tmp_path / "out"))
     killer.join()
     assert len(killed) == 1, "nothing was killed: the run was over too early"
-    assert len({mark.name.split("-")[0] for mark in marks.iterdir()}) >= 3, "another process took over"
+    assert len({mark.name.split("-")[0] for mark in marks.iterdir()}) >= 2, "another process took over"
     assert read(tmp_path / "out") == wanted
 
 
