@@ -3,7 +3,7 @@
 use crate::device::{Owned, detached};
 use crate::errors::Failure;
 use crate::report::to_python;
-use crate::request::{layer_list, tokens};
+use crate::request::{blocks, tokens};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 use retrograd::formats::{TensorEdit, write_edited_model};
@@ -11,7 +11,7 @@ use retrograd::lens::edit::{
     DEFAULT_ETAS, EditPlan, EditReport, Fact, Method, apply, choose, edit_entry, parse_params, sweep,
     target_tokens,
 };
-use retrograd::{BlockSite, Capture, Gpt2, Layer, Site, WeightEdit};
+use retrograd::{Gpt2, WeightEdit};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -49,13 +49,7 @@ impl EditArguments<'_, '_> {
 
     fn plans(&self, model: &Gpt2) -> PyResult<Vec<EditPlan>> {
         let config = model.config();
-        let mut blocks: Vec<usize> = (0..config.n_layer).collect();
-        if let Some(layers) = self.layers {
-            let chosen = Capture::all().layers(&layer_list(layers)?).map_err(Failure::from)?;
-            chosen.check(config).map_err(Failure::from)?;
-            // Any site of a block will do.
-            blocks.retain(|block| chosen.keeps(Site::Block(Layer(*block), BlockSite::Pattern)));
-        }
+        let blocks = blocks(self.layers, config)?;
         let methods: Vec<Method> = match self.method {
             "shift" if self.params.is_some() || self.biases => {
                 let reason = "are for method='sgd': a shift changes the mlp.c_proj of one layer";

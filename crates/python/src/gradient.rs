@@ -90,7 +90,6 @@ impl Gradient {
 
     /// `(u, s, vt)` with the gradient equal to `u @ diag(s) @ vt`: `[in, r]`, `[r]`, `[r, out]`, float64, from the
     /// factors; singular values of 0 are left out.
-    #[expect(clippy::type_complexity, reason = "three arrays, as numpy.linalg.svd gives them")]
     fn svd<'py>(
         &self,
         py: Python<'py>,

@@ -8,7 +8,6 @@ use crate::request::{TraceArguments, tokens};
 use crate::sweep;
 use crate::trace::Trace;
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
 use retrograd::{GenerateOptions, GpuOptions, Precision, SamplingOptions, TokenId};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -89,7 +88,7 @@ impl Gpt2 {
             patch_heads,
         };
         let (request, text) = arguments.request(&model)?;
-        let changed = !request.interventions.is_empty();
+        let changes = request.interventions.clone();
         let traced = model.clone();
         let trace = detached(py, move || {
             let trace = model.trace(&request)?;
@@ -100,7 +99,7 @@ impl Gpt2 {
                 None => trace,
             })
         })?;
-        Ok(Trace::new(trace, traced, changed))
+        Ok(Trace::new(trace, traced, changes))
     }
 
     /// Edits a fact into the model, for as long as the result is open.
@@ -209,7 +208,7 @@ impl Gpt2 {
         first_token: bool,
         prefix: String,
         lens: Option<String>,
-    ) -> PyResult<(Bound<'py, PyBytes>, Vec<(u64, String)>)> {
+    ) -> PyResult<sweep::Swept<'py>> {
         let model = self.model.get()?.clone();
         let columns = sweep::columns(id, prompt, target, next_token, first_token, prefix, lens)?;
         sweep::measure(py, model, columns, table.to_vec())

@@ -238,6 +238,18 @@ pub(crate) fn layer_list(given: &Bound<'_, PyAny>) -> PyResult<String> {
     }
 }
 
+/// The blocks that `layers=` names; all of them without.
+pub(crate) fn blocks(given: Option<&Bound<'_, PyAny>>, config: &Config) -> PyResult<Vec<usize>> {
+    let mut blocks: Vec<usize> = (0..config.n_layer).collect();
+    if let Some(layers) = given {
+        let chosen = Capture::all().layers(&layer_list(layers)?).map_err(Failure::from)?;
+        chosen.check(config).map_err(Failure::from)?;
+        // Any site of a block will do.
+        blocks.retain(|block| chosen.keeps(Site::Block(Layer(*block), BlockSite::Pattern)));
+    }
+    Ok(blocks)
+}
+
 /// Texts as one, with commas.
 pub(crate) fn joined(given: &Bound<'_, PyAny>) -> PyResult<String> {
     match given.extract::<String>() {

@@ -29,13 +29,16 @@ pub(crate) fn written_columns(prefix: &str, lens: Option<&str>) -> PyResult<Vec<
     Ok(Columns { prefix: prefix.to_owned(), lens, ..Columns::default() }.written_names())
 }
 
+/// A table as Arrow's stream; rows that are not in it, with the reason.
+pub(crate) type Swept<'py> = (Bound<'py, PyBytes>, Vec<(u64, String)>);
+
 /// The rows that could be traced, with measurements; and the numbers of the others, with the reason.
 pub(crate) fn measure<'py>(
     py: Python<'py>,
     model: retrograd::Gpt2,
     columns: Columns,
     table: Vec<u8>,
-) -> PyResult<(Bound<'py, PyBytes>, Vec<(u64, String)>)> {
+) -> PyResult<Swept<'py>> {
     let (bytes, rejected) = detached(py, move || {
         let (batch, stop) = (from_ipc(&table)?, AtomicBool::new(false));
         let measured =

@@ -5,16 +5,16 @@ use crate::device::{Owned, detached};
 use crate::errors::Failure;
 use crate::gradient::Gradient;
 use crate::report::to_python;
-use crate::request::{joined, layer_list};
+use crate::request::{blocks, joined, layer_list};
 use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use retrograd::formats::trace_file::{self, TraceFile};
 use retrograd::lens::{
-    Ablation, AttentionReport, LensOptions, MediationReport, TokenText, attention_report, lens, lens_sites,
-    mediate, summarize, token_texts,
+    Ablation, AttentionReport, FlowOptions, LensOptions, MediationReport, TokenText, attention_report, flow,
+    lens, lens_sites, mediate, summarize, token_texts,
 };
-use retrograd::{Gpt2, LinearLayer, Objective, Site, TokenId, Tokenizer, TraceRead};
+use retrograd::{Gpt2, Interventions, LinearLayer, Objective, Site, TokenId, Tokenizer, TraceRead};
 use retrograd_figures::{LensPanels, lens_figure};
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -29,15 +29,16 @@ pub(crate) struct Trace {
     held: Owned<Held>,
     /// The model that made it; none for a file.
     model: Option<Owned<Gpt2>>,
-    changed: bool,
+    /// What was changed in the forward pass.
+    changes: Interventions,
     arrays: Mutex<HashMap<Site, Py<PyAny>>>,
 }
 
 impl Trace {
-    /// A trace of a model; `changed` where something was changed in the forward pass.
-    pub(crate) fn new(trace: retrograd::Trace, model: Gpt2, changed: bool) -> Self {
+    /// A trace of a model, and what was changed in its forward pass.
+    pub(crate) fn new(trace: retrograd::Trace, model: Gpt2, changes: Interventions) -> Self {
         let (held, model) = (Owned::new(Arc::new(trace) as Held), Some(Owned::new(model)));
-        Trace { held, model, changed, arrays: Mutex::default() }
+        Trace { held, model, changes, arrays: Mutex::default() }
     }
 
     pub(crate) fn held(&self) -> Result<&Held, Failure> {
@@ -107,7 +108,7 @@ impl Trace {
 pub(crate) fn open_trace(path: PathBuf) -> PyResult<Trace> {
     let file = TraceFile::open(&path).map_err(Failure::from)?;
     let held = Owned::new(Arc::new(file) as Held);
-    Ok(Trace { held, model: None, changed: false, arrays: Mutex::default() })
+    Ok(Trace { held, model: None, changes: Interventions::default(), arrays: Mutex::default() })
 }
 
 #[pymethods]
@@ -233,6 +234,32 @@ impl Trace {
         Ok(report)
     }
 
+    /// What flows through a position, as a graph: what `retrograd flow --json` prints.
+    #[pyo3(signature = (*, position=None, layers=None, top=10, normalize=false, gradient=true))]
+    fn flow<'py>(
+        &self,
+        py: Python<'py>,
+        position: Option<usize>,
+        layers: Option<&Bound<'py, PyAny>>,
+        top: usize,
+        normalize: bool,
+        gradient: bool,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let (held, model, interventions) = (self.held()?.clone(), self.model("flow")?, self.changes.clone());
+        let layers = layers.map(|layers| blocks(Some(layers), &held.meta().config)).transpose()?;
+        let options = FlowOptions {
+            layers,
+            position,
+            top,
+            normalize,
+            gradient,
+            interventions,
+            ..FlowOptions::default()
+        };
+        let report = detached(py, move || Ok(flow(&*held, &model, &options, model.tokenizer())?))?;
+        to_python(py, "Report", &report)
+    }
+
     /// The gradient of a linear layer's weight, as its factors.
     fn gradient(slf: &Bound<'_, Self>, name: &str) -> PyResult<Gradient> {
         let layer: LinearLayer = name.parse().map_err(Failure::from)?;
@@ -256,7 +283,7 @@ impl Trace {
     /// What each head does to the target's probability: what `retrograd mediate --json` prints.
     fn mediate<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let (model, meta) = (self.model("mediate")?, self.held()?.meta());
-        if self.changed {
+        if !self.changes.is_empty() {
             let reason = "silences heads of the model as it is: trace without ablate= and patch=";
             return Err(Failure::request("mediate", reason).into());
         }

@@ -82,6 +82,15 @@ def test_views_agree_with_the_arrays(trace):
     assert len(effects) == 16
 
 
+def test_the_graph_is_that_of_the_command(atlas, trace, command):
+    graph = trace.flow(layers=[1, 2], top=2)
+    run = [command, "flow", PROMPT, "--target", TARGET, "--model", str(ATLAS), "--layers", "1-2", "--top", "2", "--json"]
+    wanted = json.loads(subprocess.run(run, check=True, capture_output=True, text=True).stdout)
+    assert graph == wanted
+    silenced = atlas.trace(PROMPT, target=TARGET, ablate=[(1, 1)]).flow(layers=1)
+    assert silenced["links"] != trace.flow(layers=1)["links"]
+
+
 def test_notebooks_see_tables_and_figures(trace):
     assert "‖R‖" in trace._repr_html_() and "<table>" in trace.attention()._repr_html_()
     assert "<svg " in trace.lens()._repr_html_() and "silenced" in trace.mediate()._repr_html_()

@@ -199,6 +199,17 @@ class Trace:
         Of a δ read the *least* probable tokens (``bottom``): a step down the loss writes those.
         """
 
+    def flow(
+        self,
+        *,
+        position: Optional[int] = None,
+        layers: Optional[_Layers] = None,
+        top: int = 10,
+        normalize: bool = False,
+        gradient: bool = True,
+    ) -> Report:
+        """What flows through a position (the last), as nodes and links: the document of ``retrograd flow --json``."""
+
     def gradient(self, name: str) -> Gradient:
         """The gradient of a linear layer's weight (``"transformer.h.3.mlp.c_proj"``, ``"lm_head"``) as its factors."""
 
