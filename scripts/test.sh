@@ -1,9 +1,18 @@
 #!/usr/bin/env bash
 # Everything that must hold before a change is merged, cheapest first: formatting, lints, documentation, the page's
-# bundle, all tests, the page in Chromium, the Python wheel, and the tests of the kernels and of the model once more on a second Vulkan driver.
+# bundle, all tests, the page in Chromium, and the tests of the kernels and of the model once more on a second Vulkan driver.
+# With --all the Python wheel too, which is compiled with other features of the dependencies than the rest: minutes more.
 # Ends with cargo's own summary lines. Exits with 1 if anything failed.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
+
+case "${1:-}" in
+    '' | --all) wheel=${1:-} ;;
+    *)
+        echo "error: '$1' is not an option; there is --all, which tests the Python wheel too" >&2
+        exit 2
+        ;;
+esac
 
 if ! command -v cargo >/dev/null; then
     echo "error: cargo is not there: install Rust 1.88 or later from https://rustup.rs" >&2
@@ -80,13 +89,17 @@ else
     echo "The page in Chromium: not run, Node.js or Chromium are missing" >>"$summary"
 fi
 
-section "The Python wheel"
-scripts/python_test.sh 2>&1 | tee "$work/log"
-case ${PIPESTATUS[0]} in
-    0 | 77) ;;
-    *) failed=1 ;;
-esac
-grep '^Python: ' "$work/log" | tail -n 1 >>"$summary"
+if [ -n "$wheel" ]; then
+    section "The Python wheel"
+    scripts/python_test.sh 2>&1 | tee "$work/log"
+    case ${PIPESTATUS[0]} in
+        0 | 77) ;;
+        *) failed=1 ;;
+    esac
+    grep '^Python: ' "$work/log" | tail -n 1 >>"$summary"
+else
+    echo "The Python wheel: not run; scripts/test.sh --all, or scripts/python_test.sh alone" >>"$summary"
+fi
 
 second=$(scripts/swiftshader.sh)
 if [ -n "$second" ]; then
