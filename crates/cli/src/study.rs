@@ -1,4 +1,4 @@
-//! The steps that `perturb`, `patch` and `report` share.
+//! The steps that `perturb`, `patch` and `report` share, and the files that they and others write.
 
 use crate::args::{ModelArgs, Part, TaskRun};
 use crate::error::CliError;
@@ -167,7 +167,7 @@ pub(crate) fn patch_options(run: &TaskRun, choices: &PatchChoices, model: &Model
         "task": run.describe(),
         "shots": choices.shots,
         "alphas": choices.alphas,
-        "maps": choices.maps.iter().map(|map| format!("{map:?}").to_lowercase()).collect::<Vec<_>>(),
+        "maps": choices.maps.iter().map(|map| map.name()).collect::<Vec<_>>(),
         "heads": heads,
     })
 }
@@ -194,7 +194,7 @@ pub(crate) fn patch(
         // Made when they are first needed: a sweep that goes on may need none.
         let mut means: Option<TaskMaps> = None;
         for &map in &choices.maps {
-            let name = format!("{shots} shots, {}", format!("{map:?}").to_lowercase());
+            let name = format!("{shots} shots, {}", map.name());
             let mut compute = || -> Result<SweepRow, CliError> {
                 let maps = match &mut means {
                     Some(maps) => maps,

@@ -12,6 +12,16 @@ pub enum PatchMap {
     Forward,
 }
 
+impl PatchMap {
+    /// As flags and documents have it: `reversed` or `forward`.
+    pub fn name(self) -> &'static str {
+        match self {
+            PatchMap::Reversed => "reversed",
+            PatchMap::Forward => "forward",
+        }
+    }
+}
+
 /// Attention patching: `A_h ← A_h + α·M_h` after the softmax, not renormalised.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AttentionPatch {

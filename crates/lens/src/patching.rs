@@ -53,10 +53,7 @@ mod map_name {
     use serde::{Deserialize, Deserializer, Serializer};
 
     pub(super) fn serialize<S: Serializer>(map: &PatchMap, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(match map {
-            PatchMap::Reversed => "reversed",
-            PatchMap::Forward => "forward",
-        })
+        serializer.serialize_str(map.name())
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PatchMap, D::Error> {

@@ -112,7 +112,7 @@ impl TaskFindings {
                 text,
                 "| {} | {} | {} | {:.1} % | {:.1} % | {:+.1} |",
                 best.shots,
-                map_name(best.map),
+                best.map.name(),
                 best.alpha,
                 100.0 * best.before.top1,
                 100.0 * best.after.top1,
@@ -148,13 +148,6 @@ impl TaskFindings {
             });
         }
         parts.join("; ") + "."
-    }
-}
-
-fn map_name(map: PatchMap) -> &'static str {
-    match map {
-        PatchMap::Reversed => "reversed",
-        PatchMap::Forward => "forward",
     }
 }
 

@@ -3,17 +3,17 @@
 use crate::args::{HtmlArgs, TraceArgs};
 use crate::engine::ModelFiles;
 use crate::error::CliError;
-use crate::output::{check_writable, print_json, print_styled};
+use crate::output::{print_json, print_styled};
 use crate::report::{self, Page};
+use crate::study::Outputs;
 use clap::{Args, ValueEnum};
-use retrograd::formats::write_atomic;
 use retrograd::lens::{
     LensOptions, LensReport, gradient_report, gradient_report_sites, lens, lens_capture, lens_csv, lens_sites,
 };
 use retrograd::{Capture, RequestError};
-use retrograd_figures::{LensPanels, lens_figure};
+use retrograd_figures::{Drawing, LensPanels, lens_figure};
 use retrograd_web::page_capture;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 #[derive(Args)]
 #[command(
@@ -57,14 +57,10 @@ enum Panel {
     Norms,
 }
 
-/// Pixels of a PNG to each of the figure's own: sharp in print and on dense screens.
-const PNG_SCALE: f64 = 2.0;
-
 impl LensCommand {
-    pub(crate) fn run(self) -> Result<(), CliError> {
-        for path in self.files() {
-            check_writable(path)?;
-        }
+    pub(crate) fn run(mut self) -> Result<(), CliError> {
+        let outputs = Outputs { csv: self.csv.take(), svg: self.svg.take(), png: self.png.take() };
+        outputs.check()?;
         self.page.check()?;
         let files = ModelFiles::open(&self.trace.model)?;
         let capture = &self.trace.capture;
@@ -102,45 +98,25 @@ impl LensCommand {
         if self.report {
             report.gradients = Some(gradient_report(trace, model, tokenizer)?);
         }
-        self.write(&report, files.config.vocab_size)?;
+        outputs.write(|| lens_csv(&report), || self.figure(&report, files.config.vocab_size))?;
         if self.json {
             return print_json(&report);
         }
         let mut page = Page::new();
         report::lens(&mut page, &report);
         report::provenance(&mut page, &traced);
-        for path in self.files().chain(written.iter().map(PathBuf::as_path)) {
+        outputs.say(&mut page);
+        for path in written {
             page.line(format_args!("wrote {}", path.display()));
         }
         print_styled(&page.finish())
     }
 
-    /// The files that were asked for.
-    fn files(&self) -> impl Iterator<Item = &Path> {
-        [&self.csv, &self.svg, &self.png].into_iter().flatten().map(PathBuf::as_path)
-    }
-
-    /// Makes all of them, then writes them: nothing is written where one of them cannot be made.
-    fn write(&self, report: &LensReport, vocabulary: usize) -> Result<(), CliError> {
+    /// Tables, curves and norms as they were asked for.
+    fn figure(&self, report: &LensReport, vocabulary: usize) -> Drawing {
         let has = |panel| self.panels.contains(&panel);
         let panels =
             LensPanels { tables: has(Panel::Tables), ranks: has(Panel::Ranks), norms: has(Panel::Norms) };
-        let figure =
-            (self.svg.is_some() || self.png.is_some()).then(|| lens_figure(report, vocabulary, panels));
-        let mut made: Vec<(&Path, Vec<u8>)> = Vec::new();
-        if let Some(path) = &self.csv {
-            made.push((path, lens_csv(report).into_bytes()));
-        }
-        if let (Some(path), Some(figure)) = (&self.svg, &figure) {
-            made.push((path, figure.to_svg().into_bytes()));
-        }
-        if let (Some(path), Some(figure)) = (&self.png, &figure) {
-            let png = figure.to_png(PNG_SCALE).map_err(|error| CliError::Failed(error.to_string()))?;
-            made.push((path, png));
-        }
-        for (path, bytes) in made {
-            write_atomic(path, &bytes)?;
-        }
-        Ok(())
+        lens_figure(report, vocabulary, panels)
     }
 }

@@ -16,7 +16,7 @@ pub(crate) fn patch(page: &mut Page, task: &str, report: &PatchReport) {
     let row = |best: &BestPatch| {
         let percent = |accuracy: f64| format!("{:.1}%", 100.0 * accuracy);
         vec![
-            format!("{}, {}", shots(best.shots), name(best.map)),
+            format!("{}, {}", shots(best.shots), best.map.name()),
             format!("{}", best.alpha),
             percent(best.before.top1),
             percent(best.after.top1),
@@ -54,13 +54,6 @@ fn shots(shots: usize) -> String {
     if shots == 1 { "1 shot".to_owned() } else { format!("{shots} shots") }
 }
 
-fn name(map: PatchMap) -> &'static str {
-    match map {
-        PatchMap::Reversed => "reversed",
-        PatchMap::Forward => "forward",
-    }
-}
-
 fn initial(map: PatchMap) -> char {
     match map {
         PatchMap::Reversed => 'R',
@@ -77,7 +70,7 @@ pub(crate) fn patch_csv(sweep: &[PatchPoint]) -> String {
         let _ = writeln!(
             csv,
             "{shots},{},{alpha},{},{},{},{},{},{}",
-            name(*map),
+            map.name(),
             accuracy.top1,
             accuracy.top2,
             accuracy.top3,
