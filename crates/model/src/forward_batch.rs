@@ -5,7 +5,9 @@ use crate::form::Form;
 use crate::gpt2::Gpt2;
 use crate::memory::Changes;
 use crate::program::{Cut, Program, Purpose};
-use retrograd_formats::{AttentionPatch, Capture, Head, Interventions, Objective, TokenId, TraceRequest};
+use retrograd_formats::{
+    AttentionPatch, Capture, Config, Head, Interventions, Objective, TokenId, TraceRequest,
+};
 use std::collections::BTreeSet;
 
 /// A recorded forward pass over sequences of one length. Every head of every sequence can be silenced by itself, and a
@@ -77,26 +79,7 @@ impl ForwardBatch {
     /// # Errors
     /// When there are none or too many, or one has another length or a token that the model does not know.
     pub fn set_tokens(&mut self, sequences: &[Vec<TokenId>]) -> Result<(), ModelError> {
-        if sequences.is_empty() || sequences.len() > self.sequences() {
-            let reason =
-                format!("{} sequences; there is room for 1 to {}", sequences.len(), self.sequences());
-            return Err(ModelError::invalid("batch", reason));
-        }
-        let mut tokens = Vec::with_capacity(self.sequences() * self.tokens());
-        for ids in sequences {
-            TraceRequest::new(ids.clone(), Objective::Target(TokenId(0))).resolve(self.model.config())?;
-            if ids.len() != self.tokens() {
-                let reason = format!("a sequence has {} tokens; the batch has {}", ids.len(), self.tokens());
-                return Err(ModelError::invalid("batch", reason));
-            }
-            tokens.extend(ids.iter().map(|id| id.0));
-        }
-        // What is left over repeats the first.
-        tokens.resize(self.sequences() * self.tokens(), 0);
-        let (first, rest) = tokens.split_at_mut(self.tokens());
-        for ids in rest.chunks_exact_mut(first.len()).skip(sequences.len() - 1) {
-            ids.copy_from_slice(first);
-        }
+        let tokens = filled(self.model.config(), sequences, self.sequences(), self.tokens())?;
         self.program.write_tokens(self.model.gpu(), &tokens)?;
         (self.used, self.fresh) = (sequences.len(), true);
         Ok(())
@@ -154,4 +137,30 @@ impl ForwardBatch {
         let vocabulary = self.model.config().vocab_size;
         Ok(logits.chunks_exact(vocabulary).take(self.used).map(<[f32]>::to_vec).collect())
     }
+}
+
+/// The tokens of up to `room` sequences of one length, one after the other; what is left over repeats the first.
+pub(crate) fn filled(
+    config: &Config,
+    sequences: &[Vec<TokenId>],
+    room: usize,
+    length: usize,
+) -> Result<Vec<u32>, ModelError> {
+    if sequences.is_empty() || sequences.len() > room {
+        let reason = format!("{} sequences; there is room for 1 to {room}", sequences.len());
+        return Err(ModelError::invalid("batch", reason));
+    }
+    let mut tokens = Vec::with_capacity(room * length);
+    for ids in sequences {
+        TraceRequest::new(ids.clone(), Objective::Target(TokenId(0))).resolve(config)?;
+        if ids.len() != length {
+            let reason = format!("a sequence has {} tokens; the batch has {length}", ids.len());
+            return Err(ModelError::invalid("batch", reason));
+        }
+        tokens.extend(ids.iter().map(|id| id.0));
+    }
+    for _ in sequences.len()..room {
+        tokens.extend(sequences[0].iter().map(|id| id.0));
+    }
+    Ok(tokens)
 }

@@ -10,6 +10,7 @@
 use crate::ModelError;
 use crate::block::{self, Activations, Dims};
 use crate::form::Form;
+use crate::forward_batch::filled;
 use crate::gpt2::Gpt2;
 use crate::head::Head as OutputHead;
 use crate::memory::{Changes, Memory};
@@ -156,25 +157,7 @@ impl HeadEffects {
     }
 
     fn write_prompts(&mut self, prompts: &[Vec<TokenId>]) -> Result<(), ModelError> {
-        let context = self.base.form.context;
-        if prompts.is_empty() || prompts.len() > self.prompts {
-            let reason = format!("{} prompts; there is room for 1 to {}", prompts.len(), self.prompts);
-            return Err(ModelError::invalid("batch", reason));
-        }
-        let mut tokens: Vec<u32> = Vec::with_capacity(self.prompts * context);
-        for ids in prompts {
-            TraceRequest::new(ids.clone(), Objective::Target(TokenId(0))).resolve(self.model.config())?;
-            if ids.len() != context {
-                let reason =
-                    format!("a prompt has {} tokens; the passes were recorded for {context}", ids.len());
-                return Err(ModelError::invalid("batch", reason));
-            }
-            tokens.extend(ids.iter().map(|id| id.0));
-        }
-        // What is left over repeats the first.
-        for _ in prompts.len()..self.prompts {
-            tokens.extend(prompts[0].iter().map(|id| id.0));
-        }
+        let tokens = filled(self.model.config(), prompts, self.prompts, self.base.form.context)?;
         self.base.write_tokens(self.model.gpu(), &tokens)?;
         self.used = prompts.len();
         Ok(())
