@@ -17,6 +17,8 @@ mod host_tensor;
 mod ids;
 mod intervention;
 mod ledger;
+#[cfg(not(feature = "tokenizer"))]
+mod no_tokenizer;
 mod objective;
 mod parameter_read;
 mod projection;
@@ -27,6 +29,7 @@ mod site;
 mod task_file;
 pub mod tensor_file;
 mod text_objective;
+#[cfg(feature = "tokenizer")]
 mod tokenizer;
 pub mod trace_file;
 mod weights;
@@ -42,6 +45,8 @@ pub use host_tensor::{HostTensor, TensorData};
 pub use ids::{Head, Layer, TokenId, parse_heads, parse_ids};
 pub use intervention::{AttentionPatch, Interventions, PatchMap};
 pub use ledger::Ledger;
+#[cfg(not(feature = "tokenizer"))]
+pub use no_tokenizer::Tokenizer;
 pub use objective::{Objective, ResolvedObjective};
 pub use parameter_read::ParameterRead;
 pub use projection::{Project, Projection, ProjectionRequest, TokenStanding};
@@ -50,6 +55,7 @@ pub use request::{HeadNorms, TraceMeta, TraceRead, TraceRequest};
 pub use site::{BlockSite, LinearKind, LinearLayer, Site};
 pub use task_file::{TaskPair, read_task};
 pub use text_objective::TextObjective;
+#[cfg(feature = "tokenizer")]
 pub use tokenizer::{BpeOptions, StreamDecoder, Tokenizer, train_bpe};
 pub use weights::{
     Dtype, EditedModel, TensorEdit, WeightView, Weights, write_edited_model, write_model_weights,

@@ -12,7 +12,8 @@ pub struct GpuOptions {
     pub adapter: Option<String>,
     /// Backend: `vulkan`, `metal`, `dx12` or `gl`. Default: the variable `WGPU_BACKEND`, else all.
     pub backend: Option<String>,
-    /// Opens the device with the WebGPU default limits and no optional feature, as a browser would.
+    /// Opens the device with the WebGPU default limits and no optional feature, as a browser would. Row-wise kernels
+    /// then run as on a GPU, on software adapters too.
     pub webgpu_defaults: bool,
     /// Compiles kernels with bounds and loop checks. The sizes of every operand are checked before
     /// a dispatch either way; tests and verification switch this on as a second line.

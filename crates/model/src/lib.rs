@@ -17,6 +17,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+// What training alone uses of the code that it shares with tracing lies idle then.
+#![cfg_attr(not(feature = "training"), allow(dead_code))]
+
 mod batch;
 mod block;
 mod edit;
@@ -37,6 +40,7 @@ mod projection;
 mod sample;
 mod sources;
 mod trace;
+#[cfg(feature = "training")]
 pub mod train;
 
 pub use batch::BatchTrace;

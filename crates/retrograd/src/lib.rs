@@ -15,16 +15,33 @@
 //! - [`lens`] has the views on a trace; [`train`] has the optimiser's steps and [`training`] a whole training;
 //!   [`gpu`] is the engine below.
 //! - [`verify`] holds a device, a model or a file of gradients to f64; [`self_test`] is the short form of it.
+//!
+//! # Features
+//!
+//! All are on unless `default-features = false`, which leaves engine, model, traces and generation from token ids.
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `tokenizer` | text to tokens and back ([`Tokenizer`]; without it a type of which there is no value) |
+//! | `lens` | [`lens`]: views on a trace, edits, tasks, the flow graph |
+//! | `training` | [`train`] and [`training`] |
+//! | `verify` | [`mod@reference`], the f64 oracle, and [`verify`]; needs the three above |
+//! | `gles` | OpenGL, where there is none of Vulkan, Metal and DX12 |
 
 #![warn(missing_docs)]
 
+#[cfg(feature = "training")]
 pub mod training;
 
 pub use retrograd_formats as formats;
 pub use retrograd_gpu as gpu;
+#[cfg(feature = "lens")]
 pub use retrograd_lens as lens;
+#[cfg(feature = "verify")]
 pub use retrograd_reference as reference;
+#[cfg(feature = "verify")]
 pub use retrograd_verify as verify;
+#[cfg(feature = "verify")]
 pub use retrograd_verify::self_test;
 
 pub use retrograd_formats::{
@@ -33,7 +50,9 @@ pub use retrograd_formats::{
     RequestError, Site, TextObjective, TokenId, TokenStanding, Tokenizer, TraceRead, TraceRequest,
 };
 pub use retrograd_gpu::{Gpu, GpuError, GpuOptions};
+#[cfg(feature = "training")]
+pub use retrograd_model::train;
 pub use retrograd_model::{
     ChangedWeight, Finish, GenerateOptions, Generation, Gpt2, ModelError, Precision, Sampler,
-    SamplingOptions, Trace, WeightChange, WeightEdit, train,
+    SamplingOptions, Trace, WeightChange, WeightEdit,
 };

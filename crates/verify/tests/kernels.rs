@@ -39,6 +39,18 @@ fn losses_sums_and_the_optimizer() {
     );
 }
 
+/// With the WebGPU defaults, which is how a GPU's rows are reduced: 64 invocations and barriers, no subgroups.
+#[test]
+fn rows_reduced_as_on_a_gpu() {
+    let options = Options {
+        devices: Devices::new(GpuOptions { webgpu_defaults: true, ..GpuOptions::default() }),
+        kernels: Some("layer_norm*,causal_softmax,reversed_attention,attention_decode,head_products,cross_entropy,vocabulary_summary,weighted_sum,map_norms,global_norm".to_owned()),
+        ..Options::default()
+    };
+    let report = run(&options, &mut |_| ()).unwrap();
+    assert!(report.passed(), "{:#?}", report.at_fault());
+}
+
 #[test]
 fn whole_attention_layers_by_every_product() {
     let report = kernels("attention", Products::All);

@@ -7,7 +7,7 @@ use crate::progress::Spinner;
 use crate::report::{self, Diagnosis, Page};
 use clap::Args;
 use retrograd::Gpu;
-use retrograd::formats::AtomicDir;
+use retrograd::formats::{AtomicDir, write_atomic};
 use retrograd::gpu::{dump_shaders, enumerate_adapters};
 use retrograd::self_test;
 use std::path::PathBuf;
@@ -25,6 +25,17 @@ pub(crate) struct DoctorCommand {
     device: DeviceArgs,
 }
 
+/// A file a shader, all or none of them.
+pub(super) fn write_shaders(
+    out: AtomicDir,
+    shaders: impl IntoIterator<Item = (String, String)>,
+) -> Result<(), CliError> {
+    for (name, text) in shaders {
+        write_atomic(&out.path().join(name), text.as_bytes())?;
+    }
+    Ok(out.commit()?)
+}
+
 impl DoctorCommand {
     pub(crate) fn run(self) -> Result<(), CliError> {
         let out = self.dump_shaders.as_deref().map(AtomicDir::new).transpose()?;
@@ -39,11 +50,9 @@ impl DoctorCommand {
         if let Some(out) = out {
             spinner.say("compiling every shader".to_owned());
             self_test::compile_all(&gpu)?;
-            for (name, text) in dump_shaders(&gpu)? {
-                retrograd::formats::write_atomic(&out.path().join(name), text.as_bytes())?;
-                shaders += 1;
-            }
-            out.commit()?;
+            let texts = dump_shaders(&gpu)?;
+            shaders = texts.len();
+            write_shaders(out, texts)?;
         }
         drop(spinner);
         if self.json {

@@ -1,5 +1,6 @@
 //! `retrograd verify`
 
+use super::doctor::write_shaders;
 use crate::args::{DeviceArgs, ModelArgs, ObjectiveArgs, PromptArgs};
 use crate::engine::{ModelFiles, REFERENCE};
 use crate::error::CliError;
@@ -7,7 +8,7 @@ use crate::output::{print_json, print_styled};
 use crate::progress::Spinner;
 use crate::report::{self, Page, Verdict};
 use clap::Args;
-use retrograd::formats::ReferenceFile;
+use retrograd::formats::{AtomicDir, ReferenceFile};
 use retrograd::gpu::ops::GemmVariant;
 use retrograd::verify::{self, Devices, Options, Products, Scope};
 use retrograd::{Gpu, Precision, RequestError, TraceRequest};
@@ -39,6 +40,9 @@ pub(crate) struct VerifyCommand {
     /// Every case there is: larger sizes, every epilogue, every variant in full
     #[arg(long)]
     full: bool,
+    /// Write every shader that was compiled into this directory, which must be new or empty
+    #[arg(long, value_name = "DIR")]
+    dump_shaders: Option<PathBuf>,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -70,6 +74,9 @@ impl VerifyCommand {
             options.gemm = Some(variant);
         }
         let devices = Devices::new(options.clone());
+        let shaders = self.dump_shaders.as_deref().map(AtomicDir::new).transpose()?;
+        let devices = if shaders.is_some() { devices.keeping_shaders() } else { devices };
+        let compiled_by = devices.clone();
         let found = match &self.against {
             Some(path) => {
                 let (files, file) = (self.files()?, ReferenceFile::open(path)?);
@@ -103,6 +110,9 @@ impl VerifyCommand {
                 Verdict::model(&files, request.as_ref(), verify::run(&options, &mut progress)?)
             }
         };
+        if let Some(out) = shaders {
+            write_shaders(out, compiled_by.shaders()?)?;
+        }
         drop(spinner);
         let document = found.on(&Gpu::open(&options)?, start.elapsed());
         if self.json {
