@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Everything that must hold before a change is merged, cheapest first: formatting, lints, documentation, the page's
-# bundle, all tests, the page in Chromium, and the tests of the kernels and of the model once more on a second Vulkan driver.
+# bundle, all tests, the page in Chromium, every kernel by a second compiler, and the tests of the kernels and of the model once
+# more on a second Vulkan driver.
 # With --all the Python wheel too, which is compiled with other features of the dependencies than the rest: minutes more.
 # Ends with cargo's own summary lines. Exits with 1 if anything failed.
 set -uo pipefail
@@ -88,6 +89,14 @@ if [ -n "$page_ready" ]; then
 else
     echo "The page in Chromium: not run, Node.js or Chromium are missing" >>"$summary"
 fi
+
+section "The kernels by a second compiler"
+scripts/dawn_test.sh 2>&1 | tee "$work/log"
+case ${PIPESTATUS[0]} in
+    0) grep '^Dawn ' "$work/log" >>"$summary" ;;
+    77) echo "The kernels by a second compiler: not run, there is no Node.js, Dawn or SwiftShader" >>"$summary" ;;
+    *) failed=1; echo "The kernels by a second compiler: FAILED" >>"$summary" ;;
+esac
 
 if [ -n "$wheel" ]; then
     section "The Python wheel"

@@ -2,7 +2,7 @@
 //
 //     scripts/page_test.sh        (installs what is missing, builds the command, runs this)
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { pathToFileURL } from "node:url";
@@ -218,6 +218,27 @@ describe("the file", () => {
     await ready(broken.page);
     assert.deepEqual(broken.wrong, []);
     await broken.context.close();
+    await context.close();
+  });
+
+  test("in a notebook's frame, which has no address of its own", async () => {
+    const escaped = readFileSync(file, "utf8").replaceAll("&", "&amp;").replaceAll('"', "&quot;");
+    const notebook = join(scratch, "notebook.html");
+    writeFileSync(notebook, `<!doctype html><meta charset="utf-8"><iframe sandbox="allow-scripts allow-downloads" style="width:100%;height:42rem" srcdoc="${escaped}"></iframe>`);
+    const { page, context, wrong } = await open(browser, pathToFileURL(notebook).href, (url) => url.startsWith("file:") || url === "about:srcdoc");
+    const frame = page.frameLocator("iframe");
+    const shown = frame.locator("nav button[aria-current=page]");
+    for (const name of VIEWS) {
+      await frame.locator("nav button", { hasText: name }).click();
+      assert.equal(await shown.textContent(), name);
+    }
+    const undo = frame.getByRole("button", { name: "Undo" });
+    await undo.click();
+    assert.equal(await shown.textContent(), "Lens");
+    await undo.click();
+    await undo.click();
+    assert.equal(await shown.textContent(), "Overview");
+    assert.deepEqual(wrong, []);
     await context.close();
   });
 

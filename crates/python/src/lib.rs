@@ -10,6 +10,7 @@ mod edit;
 mod errors;
 mod gradient;
 mod model;
+mod page;
 mod report;
 mod request;
 mod sweep;

@@ -4,6 +4,7 @@ use crate::arrays::to_numpy;
 use crate::device::{Owned, detached};
 use crate::errors::Failure;
 use crate::gradient::Gradient;
+use crate::page;
 use crate::report::to_python;
 use crate::request::{blocks, joined, layer_list};
 use pyo3::exceptions::PyKeyError;
@@ -260,6 +261,20 @@ impl Trace {
         to_python(py, "Report", &report)
     }
 
+    /// The page of `retrograd flow --html`: overview, heads, lens and flow graph, in one file.
+    #[pyo3(signature = (view="overview", *, views=None))]
+    fn page<'py>(
+        &self,
+        py: Python<'py>,
+        view: &str,
+        views: Option<Vec<String>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let (held, model, changes) = (self.held()?.clone(), self.model("page")?, self.changes.clone());
+        let view = view.to_owned();
+        let html = detached(py, move || page::to_html(&*held, &model, &changes, &view, views.as_deref()))?;
+        py.import("retrograd._report")?.getattr("Page")?.call1((html,))
+    }
+
     /// The gradient of a linear layer's weight, as its factors.
     fn gradient(slf: &Bound<'_, Self>, name: &str) -> PyResult<Gradient> {
         let layer: LinearLayer = name.parse().map_err(Failure::from)?;
@@ -320,7 +335,7 @@ impl Trace {
         Ok(format!("Trace({} tokens, {kind}, loss {:.4})", meta.ids.len(), self.loss(py)?))
     }
 
-    /// The strongest heads, as a table.
+    /// The page with its overview and its heads; without what it takes, the strongest heads as a table.
     fn _repr_html_(slf: &Bound<'_, Self>) -> PyResult<String> {
         slf.py().import("retrograd._report")?.getattr("trace_html")?.call1((slf,))?.extract()
     }

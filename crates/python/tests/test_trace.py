@@ -97,6 +97,24 @@ def test_notebooks_see_tables_and_figures(trace):
     assert "Trace(5 tokens, target, loss" in repr(trace)
 
 
+def test_the_page_is_one_file(atlas, trace, tmp_path):
+    page = trace.page("flow")
+    page.save(tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert text == page.html and text.startswith("<!doctype html>") and "connect-src 'none'" in text
+    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
+    shown = trace._repr_html_()
+    assert shown.startswith("<iframe sandbox=") and "srcdoc=" in shown and len(shown) < len(text) * 2
+    with pytest.raises(retrograd.RequestError, match="'flaw' is none of overview, heads, lens, flow"):
+        trace.page("flaw")
+    with pytest.raises(retrograd.RequestError, match="views: 'graph' is none of"):
+        trace.page(views=["graph"])
+    small = atlas.trace(PROMPT, target=TARGET, sites="resid_post")
+    with pytest.raises(retrograd.RequestError, match="was not captured"):
+        small.page()
+    assert "<iframe" not in small._repr_html_()
+
+
 def test_a_gradient_is_the_product_of_its_factors(trace):
     gradient = trace.gradient("transformer.h.1.mlp.c_proj")
     assert gradient.x is trace["transformer.h.1.mlp.c_proj.input"]

@@ -17,6 +17,7 @@ dense: npt.NDArray[np.float32] = gradient.dense()
 u, s, vt = gradient.svd()
 values: npt.NDArray[np.float64] = s
 heads = trace.attention()["heads"]
+page: str = trace.page("flow", views=["lens"]).html
 figure: str = trace.lens("resid_post").svg()
 patched = model.trace([1, 2, 3], next_token=True, patch={0: np.zeros((4, 3, 3), np.float32)}, alpha=-1.0)
 with model.edit("The capital of France is", " Rome", layers=1, eta=0.5) as edit:

@@ -4,7 +4,7 @@ from typing import Any, Dict, Iterator, List, Literal, Optional, Sequence, Tuple
 import numpy as np
 import numpy.typing as npt
 
-from retrograd._report import AttentionReport, LensReport, MediationReport, Report
+from retrograd._report import AttentionReport, LensReport, MediationReport, Page, Report
 
 __version__: str
 
@@ -209,6 +209,12 @@ class Trace:
         gradient: bool = True,
     ) -> Report:
         """What flows through a position (the last), as nodes and links: the document of ``retrograd flow --json``."""
+
+    def page(self, view: str = "overview", *, views: Optional[Sequence[str]] = None) -> Page:
+        """The page of ``retrograd flow --html``, beginning with ``view``: ``overview``, ``heads``, ``lens`` or ``flow``.
+
+        ``views`` are those that it has, all by default; the trace must have captured what they show.
+        """
 
     def gradient(self, name: str) -> Gradient:
         """The gradient of a linear layer's weight (``"transformer.h.3.mlp.c_proj"``, ``"lm_head"``) as its factors."""

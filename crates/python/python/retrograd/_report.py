@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import html
+import os
+import tempfile
 from typing import TYPE_CHECKING, Any, Dict, Iterable, Sequence
+
+from retrograd._errors import RetrogradError
 
 if TYPE_CHECKING:
     from retrograd import Trace
@@ -53,7 +57,54 @@ class LensReport(Report):
         return f'<div style="overflow-x:auto;background:#fff">{self._svg}</div>'
 
 
+class Page:
+    """One HTML file that holds script, style and data, and asks nothing of the network."""
+
+    def __init__(self, document: str) -> None:
+        self.html = document
+
+    def save(self, path: "str | os.PathLike[str]") -> None:
+        """Writes the file, whole or not at all."""
+        folder = os.path.dirname(os.path.abspath(path))
+        handle, temporary = tempfile.mkstemp(dir=folder, prefix=".retrograd-")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(self.html)
+            os.chmod(temporary, 0o666 & ~_umask())
+            os.replace(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+
+    def __repr__(self) -> str:
+        return f"<Page, {len(self.html) / 1e6:.1f} MB: .save(path) writes it, a notebook shows it>"
+
+    def _repr_html_(self) -> str:
+        # In a frame of its own: its policy lets nothing out, and the notebook's style stays out of it.
+        return (
+            '<iframe sandbox="allow-scripts allow-downloads" style="width:100%;height:42rem;border:1px solid #8884" '
+            f'srcdoc="{html.escape(self.html)}"></iframe>'
+        )
+
+
+def _umask() -> int:
+    mask = os.umask(0o22)
+    os.umask(mask)
+    return mask
+
+
 def trace_html(trace: Trace) -> str:
+    """A trace's page, its overview and heads; below, folded, the strongest heads as a table for viewers without frames."""
+    table = heads_html(trace)
+    try:
+        page = trace.page(views=["heads"])
+    except RetrogradError:
+        # Something was not captured, or the trace came from a file.
+        return table
+    return f"{page._repr_html_()}<details><summary>Strongest heads</summary>{table}</details>"
+
+
+def heads_html(trace: Trace) -> str:
     """A trace's strongest heads."""
     prompt = " ".join(f"<code>{html.escape(token)}</code>" for token in trace.tokens)
     title = f"loss {trace.loss:.4f}"

@@ -2,6 +2,7 @@
 // the browser's history takes a selection back.
 
 import { computed, signal } from "@preact/signals";
+import * as address from "./address";
 import type { Payload } from "./payload";
 import { label } from "./text";
 
@@ -123,37 +124,37 @@ export function show(next: Payload, keep: boolean): void {
     edit: document.shape.n_layer - 1,
     eta: 0.1,
   };
-  selection.value = keep ? valid({ ...kept, position: -1 }) : fromHash(location.hash);
-  history.replaceState(null, "", toHash(selection.value));
+  selection.value = keep ? valid({ ...kept, position: -1 }) : fromHash(address.hash());
+  address.replace(toHash(selection.value), null);
 }
 
 export function before(): void {
-  selection.value = fromHash(location.hash);
+  selection.value = fromHash(address.hash());
 }
 
 /** Changes the selection. What comes in a stream, such as a slider's values, replaces the last step. */
 export function select(change: Partial<Selection>, stream = false): void {
   const next = valid({ ...selection.value, ...change });
   const hash = toHash(next);
-  if (hash === location.hash) return void (selection.value = next);
+  if (hash === address.hash()) return void (selection.value = next);
   selection.value = next;
-  if (stream) history.replaceState(history.state, "", hash);
+  if (stream) address.replace(hash);
   else {
     undoable.value += 1;
-    history.pushState(undoable.value, "", hash);
+    address.push(hash, undoable.value);
   }
 }
 
 export function undo(): void {
-  if (undoable.value > 0) history.back();
+  if (undoable.value > 0) address.back();
 }
 
-addEventListener("popstate", (event) => {
-  undoable.value = typeof event.state === "number" ? event.state : 0;
-  selection.value = fromHash(location.hash);
+address.onReturn((step) => {
+  undoable.value = step;
+  selection.value = fromHash(address.hash());
 });
 // A link that was typed or pasted into a page that is open.
-addEventListener("hashchange", () => { selection.value = fromHash(location.hash); });
+addEventListener("hashchange", () => { selection.value = fromHash(address.hash()); });
 
 export function say(text: string): void {
   announcement.value = text;
