@@ -11,6 +11,7 @@ mod harness;
 mod lens;
 mod model_dir;
 mod serve;
+mod server;
 mod sweep;
 mod tasks;
 mod training;

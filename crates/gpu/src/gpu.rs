@@ -2,6 +2,7 @@
 
 use crate::adapter::{self, AdapterDescription, AdapterReport, GpuOptions};
 use crate::arena::{Arena, ArenaStats};
+use crate::failure::Failures;
 use crate::fault::{self, Fault};
 use crate::image::{Extents, ImageLayout, Texture};
 use crate::kernel::Kernel;
@@ -50,15 +51,15 @@ pub(crate) struct Inner {
     report: AdapterReport,
     capabilities: Capabilities,
     gemm: GemmVariant,
-    checked: bool,
     memory_limit: Option<u64>,
+    /// As given to [`Gpu::open`].
+    pub(crate) options: GpuOptions,
     pipelines: Mutex<HashMap<String, Compiled>>,
     /// Mistakes planted by a test; none otherwise.
-    faults: Vec<Fault>,
+    pub(crate) faults: Vec<Fault>,
     pub(crate) arena: Arc<Arena>,
     pub(crate) staging: Mutex<Option<wgpu::Buffer>>,
-    /// First error the device reported outside an error scope.
-    failure: Arc<Mutex<Option<String>>>,
+    pub(crate) failures: Arc<Failures>,
 }
 
 /// A kernel on the device.
@@ -75,6 +76,7 @@ pub(crate) struct Compiled {
 /// Largest single piece handed to the queue at once while uploading: bounds the staging memory
 /// that wgpu holds until the next poll.
 const UPLOAD_PIECE: usize = 32 << 20;
+const UPLOADING: &str = "writing to it";
 
 impl Gpu {
     /// Chooses an adapter and opens it. Blocks.
@@ -107,13 +109,7 @@ impl Gpu {
             reason: error.to_string(),
         })?;
 
-        let failure = Arc::new(Mutex::new(None));
-        let first = failure.clone();
-        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
-            let mut slot = first.lock().unwrap_or_else(|e| e.into_inner());
-            slot.get_or_insert_with(|| error.to_string());
-        }));
-
+        let failures = Failures::listen(&device);
         let (smallest, largest) = description.subgroup_sizes;
         let fixed = smallest == largest && smallest.is_power_of_two() && (4..=32).contains(&smallest);
         let subgroup = (features.contains(wgpu::Features::SUBGROUP) && fixed).then_some(smallest);
@@ -138,13 +134,13 @@ impl Gpu {
             report,
             capabilities,
             gemm,
-            checked: options.checked,
             memory_limit,
+            options: options.clone(),
             pipelines: Mutex::default(),
             faults,
             arena: Arc::default(),
             staging: Mutex::default(),
-            failure,
+            failures,
         })))
     }
 
@@ -170,7 +166,7 @@ impl Gpu {
 
     /// Whether kernels are compiled with the driver-side checks.
     pub fn checked(&self) -> bool {
-        self.0.checked
+        self.0.options.checked
     }
 
     /// Bytes the device can hold, where that is known or was limited.
@@ -204,6 +200,14 @@ impl Gpu {
         Ok(())
     }
 
+    /// As [`check_memory`](Gpu::check_memory), but gives up what lies free in the arena rather than refuse.
+    fn make_room(&self, what: &str, bytes: u64) -> Result<(), GpuError> {
+        self.check_memory(what, bytes).or_else(|_| {
+            self.trim();
+            self.check_memory(what, bytes)
+        })
+    }
+
     /// An f32 tensor whose elements are unspecified until they are written.
     pub fn tensor(&self, shape: impl Into<Shape>) -> Result<Tensor, GpuError> {
         self.allocate(shape.into(), Dtype::F32)
@@ -231,23 +235,16 @@ impl Gpu {
         if let Some(allocation) = self.0.arena.reuse(bytes) {
             return Ok(Tensor::new(allocation, shape, dtype));
         }
-        self.check_memory(&format!("a tensor of shape {shape}"), rounded)?;
+        self.make_room(&format!("a tensor of shape {shape}"), rounded)?;
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
-        let scope = self.0.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-        let buffer = self.0.device.create_buffer(&wgpu::BufferDescriptor {
-            label: None,
-            size: rounded,
-            usage,
-            mapped_at_creation: false,
-        });
-        if pollster::block_on(scope.pop()).is_some() {
-            return Err(GpuError::OutOfMemory {
-                what: format!("a tensor of shape {shape}"),
-                needed_mib: rounded.div_ceil(1 << 20),
-                available_mib: 0,
-                adapter: self.adapter().name.clone(),
-            });
-        }
+        let buffer = self.create(format!("a tensor of shape {shape}"), rounded, |device| {
+            device.create_buffer(&wgpu::BufferDescriptor {
+                label: None,
+                size: rounded,
+                usage,
+                mapped_at_creation: false,
+            })
+        })?;
         Ok(Tensor::new(self.0.arena.adopt(buffer), shape, dtype))
     }
 
@@ -284,17 +281,8 @@ impl Gpu {
         }
         let what = format!("a matrix of shape {shape}");
         let bytes = extents.bytes(dtype);
-        self.check_memory(&what, bytes)?;
-        let scope = self.0.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-        let texture = Texture::new(&self.0.device, extents, dtype);
-        if pollster::block_on(scope.pop()).is_some() {
-            return Err(GpuError::OutOfMemory {
-                what,
-                needed_mib: bytes.div_ceil(1 << 20),
-                available_mib: 0,
-                adapter: self.adapter().name.clone(),
-            });
-        }
+        self.make_room(&what, bytes)?;
+        let texture = self.create(what, bytes, |device| Texture::new(device, extents, dtype))?;
         Ok(Some(Tensor::in_image(self.0.arena.adopt_image(texture), shape, dtype)))
     }
 
@@ -366,14 +354,15 @@ impl Gpu {
     fn write_bytes(&self, tensor: &Tensor, bytes: &[u8]) -> Result<(), GpuError> {
         let Some(buffer) = tensor.buffer() else { return self.write_image(tensor, bytes) };
         for (index, piece) in bytes.chunks(UPLOAD_PIECE).enumerate() {
+            self.healthy(UPLOADING)?;
             self.0.queue.write_buffer(buffer, (index * UPLOAD_PIECE) as u64, piece);
             if bytes.len() > UPLOAD_PIECE {
                 // Lets the driver free the staging copy of each piece.
                 self.0.queue.submit([]);
-                let _ = self.0.device.poll(wgpu::PollType::wait_indefinitely());
+                self.poll(UPLOADING)?;
             }
         }
-        Ok(())
+        self.healthy(UPLOADING)
     }
 
     /// Through a buffer, some rows at a time.
@@ -398,19 +387,7 @@ impl Gpu {
 
     /// Waits until everything submitted is done; reports what the device complained of, if it did.
     pub fn wait(&self) -> Result<(), GpuError> {
-        let polled = self.0.device.poll(wgpu::PollType::wait_indefinitely());
-        self.check_failure()?;
-        polled.map(|_| ()).map_err(|error| self.device_error(error.to_string()))
-    }
-
-    /// The first error the device reported on its own, if any.
-    pub(crate) fn check_failure(&self) -> Result<(), GpuError> {
-        let failure = self.0.failure.lock().unwrap_or_else(|e| e.into_inner()).clone();
-        failure.map_or(Ok(()), |reason| Err(self.device_error(reason)))
-    }
-
-    pub(crate) fn device_error(&self, reason: String) -> GpuError {
-        GpuError::Device { adapter: self.adapter().name.clone(), reason }
+        self.poll("waiting for it")
     }
 
     /// Every kernel compiled so far, by key.
@@ -437,12 +414,15 @@ impl Gpu {
         let written = bindings_with(&source, &["var<storage, read_write>", ", write>"]);
         let images = bindings_with(&source, &["texture_storage_2d_array"]);
         let device = &self.0.device;
-        let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let during = || format!("compiling the kernel '{key}'");
+        self.healthy(during())?;
+        let internal = device.push_error_scope(wgpu::ErrorFilter::Internal);
+        let validation = device.push_error_scope(wgpu::ErrorFilter::Validation);
         let descriptor = wgpu::ShaderModuleDescriptor {
             label: Some(kernel.name),
             source: wgpu::ShaderSource::Wgsl(source.into()),
         };
-        let module = if self.0.checked {
+        let module = if self.0.options.checked {
             device.create_shader_module(descriptor)
         } else {
             // SAFETY: the kernels are this crate's own; every operation in `ops` checks operand
@@ -462,7 +442,10 @@ impl Gpu {
             },
             cache: None,
         });
-        if let Some(error) = pollster::block_on(scope.pop()) {
+        let validation = pollster::block_on(validation.pop());
+        let error = pollster::block_on(internal.pop()).or(validation);
+        self.healthy(during())?;
+        if let Some(error) = error {
             return Err(fail(error.to_string()));
         }
         let compiled = Compiled { kernel: kernel.clone(), pipeline, written, images };

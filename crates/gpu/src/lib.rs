@@ -19,6 +19,7 @@
 mod adapter;
 mod arena;
 mod error;
+mod failure;
 mod fault;
 mod gpu;
 mod image;

@@ -196,12 +196,15 @@ impl Recorder {
             return Err(refused);
         }
         let device = &self.gpu.0.device;
-        let uniforms = device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some("pass parameters"),
-            size: (self.uniforms.len() as u64).max(16).next_multiple_of(4),
-            usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        });
+        let bytes = (self.uniforms.len() as u64).max(16).next_multiple_of(4);
+        let uniforms = self.gpu.create("a pass's parameters", bytes, |device| {
+            device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some("pass parameters"),
+                size: bytes,
+                usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+                mapped_at_creation: false,
+            })
+        })?;
         self.gpu.0.queue.write_buffer(&uniforms, 0, &self.uniforms);
         let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
         let steps = self
@@ -238,8 +241,10 @@ impl Recorder {
                 Recorded::Clear(tensor) => Step::Clear(tensor),
             })
             .collect();
-        if let Some(error) = pollster::block_on(scope.pop()) {
-            return Err(self.gpu.device_error(format!("a pass could not be built: {error}")));
+        let error = pollster::block_on(scope.pop());
+        self.gpu.healthy("building a pass")?;
+        if let Some(error) = error {
+            return Err(self.gpu.failed("building a pass", error));
         }
         Ok(Pass::new(steps))
     }
