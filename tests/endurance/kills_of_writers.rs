@@ -102,7 +102,7 @@ fn writers(scratch: &Scratch) -> Vec<Writer> {
         ),
         file("lens page", "lens", &["--html", "out/page.html"]),
         Writer { whole: true, varying: &["retrograd-edit.json"], ..directory("edited model", &edit) },
-        directory("report", &report),
+        Writer { varying: &["manifest.json"], ..directory("report", &report) },
         Writer { again: &["--resume"], varying: &["sweep.json"], ..directory("sweep", &sweep) },
         directory("tokenizer", &["tokenizer", "--text", &text, "--vocab", "270", "--out", "out"]),
         Writer {

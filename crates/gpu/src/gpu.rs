@@ -7,6 +7,7 @@ use crate::fault::{self, Fault};
 use crate::image::{Extents, ImageLayout, Texture};
 use crate::kernel::Kernel;
 use crate::ops::{self, GemmVariant, Matrix};
+use crate::plan::Plan;
 use crate::tensor::{Dtype, Shape, Tensor, byte_len};
 use crate::{GpuError, Recorder};
 use std::collections::HashMap;
@@ -41,7 +42,7 @@ impl Capabilities {
 
 /// An open device. Clones share it; it may be used from several threads.
 #[derive(Clone)]
-pub struct Gpu(pub(crate) Arc<Inner>);
+pub struct Gpu(pub(crate) Arc<Inner>, pub(crate) Option<Plan>);
 
 pub(crate) struct Inner {
     // Held so that the adapter outlives the device on drivers that need it.
@@ -127,7 +128,7 @@ impl Gpu {
             .gemm
             .or(tuned.filter(|variant| capabilities.runs(*variant)))
             .unwrap_or_else(|| GemmVariant::best_for(description, &capabilities));
-        Ok(Gpu(Arc::new(Inner {
+        let inner = Inner {
             _instance: instance,
             device,
             queue,
@@ -141,7 +142,8 @@ impl Gpu {
             arena: Arc::default(),
             staging: Mutex::default(),
             failures,
-        })))
+        };
+        Ok(Gpu(Arc::new(inner), None))
     }
 
     /// The adapter in use.
@@ -185,10 +187,16 @@ impl Gpu {
         self.0.staging.lock().unwrap_or_else(|e| e.into_inner()).take();
     }
 
+    /// Bytes that can still be allocated, where it is known what the device can hold: that, less what tensors in use
+    /// take.
+    pub fn available_memory(&self) -> Option<u64> {
+        let stats = self.arena_stats();
+        Some(self.0.memory_limit?.saturating_sub(stats.bytes_held - stats.bytes_free))
+    }
+
     /// Refuses `bytes` when the device cannot hold them: asked before a model is loaded.
     pub fn check_memory(&self, what: &str, bytes: u64) -> Result<(), GpuError> {
-        let Some(limit) = self.0.memory_limit else { return Ok(()) };
-        let available = limit.saturating_sub(self.arena_stats().bytes_held);
+        let Some(available) = self.available_memory() else { return Ok(()) };
         if bytes > available {
             return Err(GpuError::OutOfMemory {
                 what: what.to_owned(),
@@ -200,12 +208,13 @@ impl Gpu {
         Ok(())
     }
 
-    /// As [`check_memory`](Gpu::check_memory), but gives up what lies free in the arena rather than refuse.
+    /// As [`check_memory`](Gpu::check_memory), and gives up what lies free in the arena where there would be too much.
     fn make_room(&self, what: &str, bytes: u64) -> Result<(), GpuError> {
-        self.check_memory(what, bytes).or_else(|_| {
-            self.trim();
-            self.check_memory(what, bytes)
-        })
+        self.check_memory(what, bytes)?;
+        if self.0.memory_limit.is_some_and(|limit| limit - self.arena_stats().bytes_held.min(limit) < bytes) {
+            self.0.arena.trim();
+        }
+        Ok(())
     }
 
     /// An f32 tensor whose elements are unspecified until they are written.
@@ -232,6 +241,9 @@ impl Gpu {
                 });
             }
         }
+        if let Some(plan) = &self.1 {
+            return Ok(plan.tensor(rounded, None, shape, dtype));
+        }
         if let Some(allocation) = self.0.arena.reuse(bytes) {
             return Ok(Tensor::new(allocation, shape, dtype));
         }
@@ -256,6 +268,10 @@ impl Gpu {
             GemmVariant::Image => self.allocate_image(ImageLayout::Strips, shape, dtype)?,
             _ => None,
         };
+        if let (Some(plan), Some(_)) = (&self.1, &image) {
+            // It will be written through a buffer: see `write_image`.
+            plan.piece(Arena::rounded(byte_len(shape, dtype)).min(UPLOAD_PIECE as u64));
+        }
         image.map_or_else(|| self.allocate(shape, dtype), Ok)
     }
 
@@ -276,6 +292,9 @@ impl Gpu {
             return Ok(None);
         }
         let Some(extents) = Extents::of(layout, shape, &self.0.device.limits()) else { return Ok(None) };
+        if let Some(plan) = &self.1 {
+            return Ok(Some(plan.tensor(extents.bytes(dtype), Some(layout), shape, dtype)));
+        }
         if let Some(image) = self.0.arena.reuse_image(extents, dtype) {
             return Ok(Some(Tensor::in_image(image, shape, dtype)));
         }
@@ -352,6 +371,9 @@ impl Gpu {
     }
 
     fn write_bytes(&self, tensor: &Tensor, bytes: &[u8]) -> Result<(), GpuError> {
+        if tensor.is_planned() {
+            return Ok(());
+        }
         let Some(buffer) = tensor.buffer() else { return self.write_image(tensor, bytes) };
         for (index, piece) in bytes.chunks(UPLOAD_PIECE).enumerate() {
             self.healthy(UPLOADING)?;

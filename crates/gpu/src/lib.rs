@@ -26,6 +26,7 @@ mod image;
 mod kernel;
 pub mod ops;
 mod pass;
+mod plan;
 mod readback;
 mod recorder;
 mod tensor;

@@ -119,6 +119,9 @@ fn encode(steps: &[Step], encoder: &mut wgpu::CommandEncoder, queries: Option<&w
 impl Gpu {
     /// Submits a pass; returns without waiting. Results are there for any later read.
     pub fn run(&self, pass: &Pass) -> Result<(), GpuError> {
+        if self.is_plan() {
+            return Ok(());
+        }
         self.healthy(RUNNING)?;
         let mut encoder = self.0.device.create_command_encoder(&Default::default());
         pass.encode(&mut encoder, None);

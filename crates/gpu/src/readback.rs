@@ -48,6 +48,10 @@ impl Gpu {
 
     /// Reads several tensors with as few round trips as their size allows.
     pub fn read_many(&self, tensors: &[&Tensor]) -> Result<Vec<HostData>, GpuError> {
+        if tensors.iter().any(|tensor| tensor.is_planned()) {
+            let expected = "a tensor with memory; this one belongs to an estimate";
+            return Err(GpuError::Layout { op: "read", operand: "tensor", expected });
+        }
         let buffers: Vec<Tensor> =
             tensors.iter().map(|tensor| self.in_buffer(tensor)).collect::<Result<_, _>>()?;
         let tensors = &buffers;
