@@ -9,6 +9,7 @@ mod editing;
 mod flow;
 mod harness;
 mod lens;
+mod memory;
 mod model_dir;
 mod serve;
 mod server;

@@ -18,6 +18,7 @@ mod files;
 mod full_disk;
 mod kills_of_training;
 mod kills_of_writers;
+mod lost_device;
 mod moments;
 #[path = "../cli/server.rs"]
 mod server;

@@ -104,7 +104,8 @@ fn soak_of_a_thousand_requests() {
     let requests = [
         r#"{"ids": [81, 73, 33], "target_id": 7, "views": ["heads"]}"#,
         r#"{"ids": [81, 73, 33, 5], "target_id": 9, "views": ["heads", "lens"]}"#,
-        r#"{"ids": [81, 73, 33, 5], "target_id": 9, "views": ["heads"], "ablate": "0.1"}"#,
+        r#"{"ids": [81, 73, 33, 5], "target_id": 9, "views": ["heads"], "ablate": ["0.1"]}"#,
+        r#"{"ids": [81, 73], "target_id": 9, "views": ["heads"], "edit": {"layer": 1, "eta": 0.5}}"#,
     ];
     let answer = |request: &str| {
         let (status, body) = server.run(request);

@@ -243,15 +243,19 @@ fn fitting(
     let trace = model.trace(fitting.as_ref().unwrap_or(request))?;
     let kept = kept.map(|layers| layers.into_iter().map(|layer| layer.0).collect::<Vec<_>>());
     if let Some(layers) = &kept {
-        note(&format!("of the layers, {} are kept: the others do not fit (--fit)", listed(layers)));
+        note(&format!("{}: with more of them the pass does not fit (--fit)", listed(layers)));
     }
     Ok((model, trace, kept))
 }
 
-/// Layers as `--layers` takes them.
+/// Which layers are kept, in words.
 fn listed(layers: &[usize]) -> String {
     match layers {
-        [] => "none".to_owned(),
-        layers => layers.iter().map(usize::to_string).collect::<Vec<_>>().join(","),
+        [] => "no layer is kept".to_owned(),
+        [layer] => format!("only layer {layer} is kept"),
+        layers => {
+            let layers: Vec<String> = layers.iter().map(usize::to_string).collect();
+            format!("only the layers {} are kept", layers.join(", "))
+        }
     }
 }

@@ -38,7 +38,10 @@ pub(crate) fn check_model(
     let other = "a smaller model, or another --adapter";
     let advice = match precision {
         Precision::F32 => {
-            format!("as f16 it takes {} (--precision f16); or take {other}", size(bytes(Precision::F16)?))
+            format!(
+                "as f16 it takes {} (--precision f16, or --fit); or take {other}",
+                size(bytes(Precision::F16)?)
+            )
         }
         Precision::F16 => format!("take {other}"),
     };
@@ -131,7 +134,7 @@ impl Gpt2 {
             if purpose.backward() { " and back" } else { "" },
         );
         let precision = match self.precision() {
-            Precision::F32 => ", or load the weights as f16 (--precision f16)",
+            Precision::F32 => ", or load the weights as f16 (--precision f16); --fit does what is needed",
             Precision::F16 => "",
         };
         let advice = format!(
