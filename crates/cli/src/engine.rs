@@ -8,9 +8,10 @@ use retrograd::formats::Weights;
 use retrograd::lens::answer_token;
 use retrograd::reference::ReferenceModel;
 use retrograd::{
-    Capture, Config, Gpt2, Gpu, Objective, ParameterRead, Precision, Site, TokenId, Tokenizer, TraceRead,
-    TraceRequest,
+    Capture, Config, Gpt2, Gpu, Objective, ParameterRead, Precision, Site, TokenId, Tokenizer, Trace,
+    TraceRead, TraceRequest,
 };
+use serde::Serialize;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -57,6 +58,26 @@ pub(crate) struct Traced {
     pub(crate) dispatches: Option<usize>,
     pub(crate) load_time: Duration,
     pub(crate) trace_time: Duration,
+    /// What `--fit` did.
+    pub(crate) fitted: Fitted,
+}
+
+/// What `--fit` changed so that a trace fits the device.
+#[derive(Default, Serialize)]
+pub(crate) struct Fitted {
+    /// Element type of the weight matrices, where it is not the one that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    precision: Option<Precision>,
+    /// The layers that are kept, where they are not all that were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    layers: Option<Vec<usize>>,
+}
+
+impl Fitted {
+    /// Whether it changed anything.
+    pub(crate) fn is_any(&self) -> bool {
+        self.precision.is_some() || self.layers.is_some()
+    }
 }
 
 impl Engine {
@@ -72,7 +93,14 @@ impl Engine {
             return Ok(Engine::Reference(ReferenceModel::load(&files.dir)?));
         }
         let gpu = Gpu::open(&args.device.gpu_options())?;
-        Ok(Engine::Device(Gpt2::load(&gpu, &files.dir, args.precision)?))
+        let model = match args.fit && args.precision == Precision::F32 {
+            true => Gpt2::load_fitting(&gpu, &files.dir)?,
+            false => Gpt2::load(&gpu, &files.dir, args.precision)?,
+        };
+        if model.precision() != args.precision {
+            note(HALVED);
+        }
+        Ok(Engine::Device(model))
     }
 
     /// The most probable token after the request's last one, under its interventions.
@@ -93,7 +121,17 @@ pub(crate) fn trace(
     request: &TraceRequest,
     prompt: Option<&str>,
 ) -> Result<Traced, CliError> {
-    run(args, files, request, prompt, false)
+    run(args, files, request, prompt, &Loss::AsAsked)
+}
+
+/// The same; with `--fit`, layers may be missing from what is kept.
+pub(crate) fn trace_fitting(
+    args: &ModelArgs,
+    files: &ModelFiles,
+    request: &TraceRequest,
+    prompt: Option<&str>,
+) -> Result<Traced, CliError> {
+    run(args, files, request, prompt, &if args.fit { Loss::AsAskedWithFewerLayers } else { Loss::AsAsked })
 }
 
 /// The same for the loss of what the model itself answers, whatever target the request has.
@@ -103,7 +141,26 @@ pub(crate) fn trace_answer(
     request: &TraceRequest,
     prompt: Option<&str>,
 ) -> Result<Traced, CliError> {
-    run(args, files, request, prompt, true)
+    run(args, files, request, prompt, &Loss::OfTheAnswer)
+}
+
+/// Which loss, and whether every layer that was asked for must be kept.
+#[derive(PartialEq)]
+enum Loss {
+    AsAsked,
+    AsAskedWithFewerLayers,
+    OfTheAnswer,
+}
+
+/// What `--fit` did about the weights.
+const HALVED: &str = "the weight matrices are f16 on the device: in f32 they do not fit (--fit)";
+
+/// Says on stderr what the user allowed and may not expect.
+fn note(text: &str) {
+    use std::io::{IsTerminal, Write};
+    // Over the spinner, which draws itself anew.
+    let clear = if std::io::stderr().is_terminal() { "\r\x1b[K" } else { "" };
+    let _ = writeln!(anstream::stderr(), "{clear}note: {text}");
 }
 
 fn run(
@@ -111,7 +168,7 @@ fn run(
     files: &ModelFiles,
     request: &TraceRequest,
     prompt: Option<&str>,
-    answer: bool,
+    loss: &Loss,
 ) -> Result<Traced, CliError> {
     // Everything that is wrong with the request is said before the model is loaded.
     request.resolve(&files.config)?;
@@ -121,15 +178,24 @@ fn run(
     let load_time = start.elapsed();
     spinner.say(format!("tracing {} tokens", request.ids.len()));
     let start = Instant::now();
-    let answered = match answer {
+    let answered = match *loss == Loss::OfTheAnswer {
         true => Some(request.clone().objective(Objective::Target(engine.answer(request)?))),
         false => None,
     };
     let request = answered.as_ref().unwrap_or(request);
+    let mut fitted = Fitted::default();
     let (trace, model, adapter, dispatches): (Box<dyn TraceRead>, Box<dyn ParameterRead>, _, _) = match engine
     {
         Engine::Device(model) => {
-            let trace = model.trace(request)?;
+            let (model, trace, layers) = match loss {
+                Loss::AsAskedWithFewerLayers => fitting(model, files, request)?,
+                _ => {
+                    let trace = model.trace(request)?;
+                    (model, trace, None)
+                }
+            };
+            fitted.layers = layers;
+            fitted.precision = (model.precision() != args.precision).then(|| model.precision());
             let adapter = model.gpu().adapter().to_string();
             let dispatches = Some(trace.dispatches());
             let trace = match prompt {
@@ -149,5 +215,47 @@ fn run(
             (Box::new(trace), Box::new(model), "reference [f64 on the CPU]".to_owned(), None)
         }
     };
-    Ok(Traced { trace, model, adapter, dispatches, load_time, trace_time: start.elapsed() })
+    Ok(Traced { trace, model, adapter, dispatches, load_time, trace_time: start.elapsed(), fitted })
+}
+
+/// A trace that fits the device: with the weights as f16 where those in f32 leave too little room, then with fewer
+/// layers, the last ones.
+fn fitting(
+    model: Gpt2,
+    files: &ModelFiles,
+    request: &TraceRequest,
+) -> Result<(Gpt2, Trace, Option<Vec<usize>>), CliError> {
+    let mut model = model;
+    let (mut fitting, mut kept) = match model.fit(request) {
+        Err(error) if error.is_out_of_memory() && model.precision() == Precision::F32 => (None, None),
+        fitting => fitting.map(|(request, kept)| (Some(request), kept))?,
+    };
+    if model.precision() == Precision::F32 && (fitting.is_none() || kept.is_some()) {
+        // Everything in f16 rather than a part of it in f32.
+        let gpu = model.gpu().clone();
+        drop(model);
+        gpu.trim();
+        model = Gpt2::load(&gpu, &files.dir, Precision::F16)?;
+        note(HALVED);
+        let (request, fewer) = model.fit(request)?;
+        (fitting, kept) = (Some(request), fewer);
+    }
+    let trace = model.trace(fitting.as_ref().unwrap_or(request))?;
+    let kept = kept.map(|layers| layers.into_iter().map(|layer| layer.0).collect::<Vec<_>>());
+    if let Some(layers) = &kept {
+        note(&format!("{}: with more of them the pass does not fit (--fit)", listed(layers)));
+    }
+    Ok((model, trace, kept))
+}
+
+/// Which layers are kept, in words.
+fn listed(layers: &[usize]) -> String {
+    match layers {
+        [] => "no layer is kept".to_owned(),
+        [layer] => format!("only layer {layer} is kept"),
+        layers => {
+            let layers: Vec<String> = layers.iter().map(usize::to_string).collect();
+            format!("only the layers {} are kept", layers.join(", "))
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! Files and directories that appear whole or not at all.
 
-use crate::FormatError;
+use crate::{FormatError, partial};
 use std::fs;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -18,15 +18,7 @@ pub fn write_atomic_with(
 ) -> Result<(), FormatError> {
     let parent = parent_directory(path)?;
     let failed = |source| FormatError::io(path, source);
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".retrograd-").suffix(".partial");
-    #[cfg(unix)]
-    {
-        // A temporary file is private by default; what a user asked for gets the usual mode.
-        use std::os::unix::fs::PermissionsExt;
-        builder.permissions(fs::Permissions::from_mode(0o666));
-    }
-    let mut file = builder.tempfile_in(parent).map_err(failed)?;
+    let mut file = partial::file(parent).map_err(failed)?;
     {
         // 1 MiB: large enough that tensors go out in few system calls.
         let mut out = BufWriter::with_capacity(1 << 20, file.as_file_mut());
@@ -45,21 +37,17 @@ pub fn write_atomic_with(
 pub struct AtomicDir {
     target: PathBuf,
     directory: tempfile::TempDir,
+    /// Says, for as long as it is open, that the directory is somebody's.
+    _lock: Option<fs::File>,
 }
 
 impl AtomicDir {
     /// Creates the temporary directory next to `target`, whose parent must exist.
     pub fn new(target: &Path) -> Result<Self, FormatError> {
         let parent = parent_directory(target)?;
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".retrograd-").suffix(".partial");
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            builder.permissions(fs::Permissions::from_mode(0o777));
-        }
-        let directory = builder.tempdir_in(parent).map_err(|source| FormatError::io(target, source))?;
-        Ok(AtomicDir { target: target.to_owned(), directory })
+        let (directory, lock) =
+            partial::directory(parent).map_err(|source| FormatError::io(target, source))?;
+        Ok(AtomicDir { target: target.to_owned(), directory, _lock: lock })
     }
 
     /// Whether `target` can become a new directory: its parent exists, and it does not or is empty. Asked
@@ -80,7 +68,7 @@ impl AtomicDir {
         self.directory.path()
     }
 
-    /// Renames onto the target, which must not exist or be an empty directory.
+    /// Flushes every file to the disk, then renames onto the target, which must not exist or be an empty directory.
     pub fn commit(self) -> Result<(), FormatError> {
         match state_of(&self.target)? {
             Target::Absent => {}
@@ -94,40 +82,8 @@ impl AtomicDir {
         self.move_into_place()
     }
 
-    /// Renames onto the target; a directory that is there is moved aside first and removed last,
-    /// so that at every moment either the old or the new one is complete on the disk.
-    pub fn commit_replacing(self) -> Result<(), FormatError> {
-        if state_of(&self.target)? == Target::Absent {
-            return self.move_into_place();
-        }
-        let target = self.target.clone();
-        let failed = |source| FormatError::io(&target, source);
-        let aside = tempfile::Builder::new()
-            .prefix(".retrograd-")
-            .suffix(".old")
-            .tempdir_in(parent_directory(&target)?)
-            .map_err(failed)?;
-        let old = aside.path().join("old");
-        fs::rename(&target, &old).map_err(failed)?;
-        if let Err(error) = self.move_into_place() {
-            if fs::rename(&old, &target).is_err() {
-                // The old directory must not go with the temporary one.
-                let kept = aside.keep();
-                return Err(FormatError::malformed(
-                    &target,
-                    format!(
-                        "could not be replaced ({error}); the old directory is {}",
-                        kept.join("old").display()
-                    ),
-                ));
-            }
-            return Err(error);
-        }
-        Ok(())
-    }
-
     fn move_into_place(self) -> Result<(), FormatError> {
-        sync_directory(self.directory.path());
+        sync_files(self.directory.path()).map_err(|source| FormatError::io(&self.target, source))?;
         fs::rename(self.directory.path(), &self.target)
             .map_err(|source| FormatError::io(&self.target, source))?;
         // Renamed: there is nothing left to remove under the temporary name.
@@ -169,6 +125,28 @@ fn parent_directory(path: &Path) -> Result<&Path, FormatError> {
         ));
     }
     Ok(parent)
+}
+
+/// Flushes the files of a directory, and their names.
+fn sync_files(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        match entry.file_type()? {
+            kind if kind.is_dir() => sync_files(&entry.path())?,
+            kind if kind.is_file() => sync_file(&entry.path())?,
+            _ => {}
+        }
+    }
+    sync_directory(directory);
+    Ok(())
+}
+
+fn sync_file(path: &Path) -> io::Result<()> {
+    // Windows flushes only what may be written; elsewhere a copy of a file that may not is flushed too.
+    match cfg!(windows) {
+        true => fs::OpenOptions::new().write(true).open(path)?.sync_all(),
+        false => fs::File::open(path)?.sync_all(),
+    }
 }
 
 /// Makes a rename durable where the system can; a failure costs durability, not correctness.
@@ -235,14 +213,10 @@ mod tests {
 
         let refused = AtomicDir::new(&target).unwrap();
         assert!(refused.commit().unwrap_err().to_string().contains("not empty"));
-        let second = AtomicDir::new(&target).unwrap();
-        fs::write(second.path().join("b"), b"2").unwrap();
-        second.commit_replacing().unwrap();
-        assert_eq!(names(&target), ["b"]);
         assert_eq!(names(root.path()), ["model"]);
 
         fs::write(root.path().join("file"), b"").unwrap();
-        assert!(AtomicDir::new(&root.path().join("file")).unwrap().commit_replacing().is_err());
+        assert!(AtomicDir::new(&root.path().join("file")).unwrap().commit().is_err());
         assert_eq!(names(root.path()), ["file", "model"]);
     }
 }

@@ -64,6 +64,15 @@ impl Capture {
         Ok(self)
     }
 
+    /// Of the blocks that are kept, keeps those from `first` on, in a model with `n_layer` of them.
+    pub fn from_layer(mut self, first: usize, n_layer: usize) -> Self {
+        let all = vec![(0, n_layer.saturating_sub(1))];
+        let ranges = self.layers.take().unwrap_or(all).into_iter();
+        let cut = ranges.filter(|(_, last)| *last >= first).map(|(from, last)| (from.max(first), last));
+        self.layers = Some(cut.collect());
+        self
+    }
+
     /// Keeps the tensors whose name matches one of the comma-separated patterns, in which `*` stands for any
     /// text and `?` for one character. A pattern that does not begin with `transformer.` also matches the
     /// name below `transformer.` or `transformer.h.{l}.`: `attn.reversed`, `ln_f.*`.
@@ -188,6 +197,9 @@ mod tests {
     fn what_is_kept() {
         assert_eq!(kept(&Capture::none(), 2), ["tokens", "loss"]);
         assert_eq!(kept(&Capture::all(), 2).len(), 48);
+        let late = Capture::all().layers("0-2,4").unwrap().sites("attn.reversed").unwrap().from_layer(2, 6);
+        assert_eq!(kept(&late, 6)[2..], ["transformer.h.2.attn.reversed", "transformer.h.4.attn.reversed"]);
+        assert_eq!(kept(&Capture::all().from_layer(2, 2), 2), kept(&Capture::all().from_layer(9, 2), 2));
         let both = Capture::all().layers("1").unwrap().sites("attn.reversed, logits").unwrap();
         assert_eq!(kept(&both, 3), ["tokens", "loss", "logits", "transformer.h.1.attn.reversed"]);
         let whole = Capture::all().sites("transformer.h.0.resid_*.delta").unwrap();

@@ -17,10 +17,12 @@ mod host_tensor;
 mod ids;
 mod intervention;
 mod ledger;
+mod lock;
 #[cfg(not(feature = "tokenizer"))]
 mod no_tokenizer;
 mod objective;
 mod parameter_read;
+mod partial;
 mod projection;
 mod reference_file;
 mod request;
@@ -45,6 +47,7 @@ pub use host_tensor::{HostTensor, TensorData};
 pub use ids::{Head, Layer, TokenId, parse_heads, parse_ids};
 pub use intervention::{AttentionPatch, Interventions, PatchMap};
 pub use ledger::Ledger;
+pub use lock::DirectoryLock;
 #[cfg(not(feature = "tokenizer"))]
 pub use no_tokenizer::Tokenizer;
 pub use objective::{Objective, ResolvedObjective};

@@ -20,6 +20,8 @@ pub struct ArenaStats {
     pub buffers_created: u64,
     /// Bytes held, in use or free.
     pub bytes_held: u64,
+    /// Of these, bytes that wait for the next tensors.
+    pub bytes_free: u64,
 }
 
 /// A buffer on loan from an [`Arena`].
@@ -84,7 +86,15 @@ impl Arena {
     }
 
     pub(crate) fn stats(&self) -> ArenaStats {
-        *self.stats.lock().unwrap_or_else(|e| e.into_inner())
+        let free = self.free.lock().unwrap_or_else(|e| e.into_inner());
+        let buffers: u64 = free.iter().map(|(size, buffers)| size * buffers.len() as u64).sum();
+        drop(free);
+        let free = self.free_images.lock().unwrap_or_else(|e| e.into_inner());
+        let images: u64 = free.values().flatten().map(Texture::bytes).sum();
+        drop(free);
+        let stats = *self.stats.lock().unwrap_or_else(|e| e.into_inner());
+        // Another thread may have taken some of it, or trimmed, since it was counted.
+        ArenaStats { bytes_free: (buffers + images).min(stats.bytes_held), ..stats }
     }
 
     /// Destroys every free buffer and image.

@@ -126,12 +126,52 @@ pub enum GpuError {
         /// The compiler's message.
         reason: String,
     },
-    /// The device failed or was lost.
+    /// The driver has no room, whatever the adapter's figures said.
+    #[error(
+        "{what} needs {needed_mib} MiB, which the driver of '{adapter}' does not have beside the {held_mib} MiB held \
+         already; ask for less, or end what else uses the device"
+    )]
+    AllocationFailed {
+        /// What was to be allocated.
+        what: String,
+        /// Its size in MiB.
+        needed_mib: u64,
+        /// What this program holds on the device, in MiB.
+        held_mib: u64,
+        /// The adapter.
+        adapter: String,
+    },
+    /// The device failed.
     #[error("device '{adapter}' failed: {reason}")]
     Device {
         /// The adapter.
         adapter: String,
+        /// What it was doing, and what the driver said.
+        reason: String,
+    },
+    /// The device is gone, and everything on it: it was reset, taken away or destroyed.
+    #[error(
+        "device '{adapter}' was lost while {during}: {reason}. Nothing on it can be read any more: open it again \
+         (run the command again); if it is lost again, the system's log says why the driver gave it up"
+    )]
+    DeviceLost {
+        /// The adapter.
+        adapter: String,
+        /// What was being done.
+        during: String,
         /// What the driver said.
         reason: String,
     },
+}
+
+impl GpuError {
+    /// Whether the device is gone and must be opened again: see [`Gpu::reopen`](crate::Gpu::reopen).
+    pub fn is_device_lost(&self) -> bool {
+        matches!(self, GpuError::DeviceLost { .. })
+    }
+
+    /// Whether there was not enough memory on the device.
+    pub fn is_out_of_memory(&self) -> bool {
+        matches!(self, GpuError::OutOfMemory { .. } | GpuError::AllocationFailed { .. })
+    }
 }

@@ -2,10 +2,12 @@
 
 use crate::adapter::{self, AdapterDescription, AdapterReport, GpuOptions};
 use crate::arena::{Arena, ArenaStats};
+use crate::failure::Failures;
 use crate::fault::{self, Fault};
 use crate::image::{Extents, ImageLayout, Texture};
 use crate::kernel::Kernel;
 use crate::ops::{self, GemmVariant, Matrix};
+use crate::plan::Plan;
 use crate::tensor::{Dtype, Shape, Tensor, byte_len};
 use crate::{GpuError, Recorder};
 use std::collections::HashMap;
@@ -40,7 +42,7 @@ impl Capabilities {
 
 /// An open device. Clones share it; it may be used from several threads.
 #[derive(Clone)]
-pub struct Gpu(pub(crate) Arc<Inner>);
+pub struct Gpu(pub(crate) Arc<Inner>, pub(crate) Option<Plan>);
 
 pub(crate) struct Inner {
     // Held so that the adapter outlives the device on drivers that need it.
@@ -50,15 +52,15 @@ pub(crate) struct Inner {
     report: AdapterReport,
     capabilities: Capabilities,
     gemm: GemmVariant,
-    checked: bool,
     memory_limit: Option<u64>,
+    /// As given to [`Gpu::open`].
+    pub(crate) options: GpuOptions,
     pipelines: Mutex<HashMap<String, Compiled>>,
     /// Mistakes planted by a test; none otherwise.
-    faults: Vec<Fault>,
+    pub(crate) faults: Vec<Fault>,
     pub(crate) arena: Arc<Arena>,
     pub(crate) staging: Mutex<Option<wgpu::Buffer>>,
-    /// First error the device reported outside an error scope.
-    failure: Arc<Mutex<Option<String>>>,
+    pub(crate) failures: Arc<Failures>,
 }
 
 /// A kernel on the device.
@@ -75,6 +77,7 @@ pub(crate) struct Compiled {
 /// Largest single piece handed to the queue at once while uploading: bounds the staging memory
 /// that wgpu holds until the next poll.
 const UPLOAD_PIECE: usize = 32 << 20;
+const UPLOADING: &str = "writing to it";
 
 impl Gpu {
     /// Chooses an adapter and opens it. Blocks.
@@ -107,13 +110,7 @@ impl Gpu {
             reason: error.to_string(),
         })?;
 
-        let failure = Arc::new(Mutex::new(None));
-        let first = failure.clone();
-        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
-            let mut slot = first.lock().unwrap_or_else(|e| e.into_inner());
-            slot.get_or_insert_with(|| error.to_string());
-        }));
-
+        let failures = Failures::listen(&device);
         let (smallest, largest) = description.subgroup_sizes;
         let fixed = smallest == largest && smallest.is_power_of_two() && (4..=32).contains(&smallest);
         let subgroup = (features.contains(wgpu::Features::SUBGROUP) && fixed).then_some(smallest);
@@ -134,21 +131,22 @@ impl Gpu {
             .gemm
             .or(tuned.filter(|variant| capabilities.runs(*variant)))
             .unwrap_or_else(|| GemmVariant::best_for(description, &capabilities));
-        Ok(Gpu(Arc::new(Inner {
+        let inner = Inner {
             _instance: instance,
             device,
             queue,
             report,
             capabilities,
             gemm,
-            checked: options.checked,
             memory_limit,
+            options: options.clone(),
             pipelines: Mutex::default(),
             faults,
             arena: Arc::default(),
             staging: Mutex::default(),
-            failure,
-        })))
+            failures,
+        };
+        Ok(Gpu(Arc::new(inner), None))
     }
 
     /// The adapter in use.
@@ -173,7 +171,7 @@ impl Gpu {
 
     /// Whether kernels are compiled with the driver-side checks.
     pub fn checked(&self) -> bool {
-        self.0.checked
+        self.0.options.checked
     }
 
     /// Bytes the device can hold, where that is known or was limited.
@@ -192,10 +190,16 @@ impl Gpu {
         self.0.staging.lock().unwrap_or_else(|e| e.into_inner()).take();
     }
 
+    /// Bytes that can still be allocated, where it is known what the device can hold: that, less what tensors in use
+    /// take.
+    pub fn available_memory(&self) -> Option<u64> {
+        let stats = self.arena_stats();
+        Some(self.0.memory_limit?.saturating_sub(stats.bytes_held - stats.bytes_free))
+    }
+
     /// Refuses `bytes` when the device cannot hold them: asked before a model is loaded.
     pub fn check_memory(&self, what: &str, bytes: u64) -> Result<(), GpuError> {
-        let Some(limit) = self.0.memory_limit else { return Ok(()) };
-        let available = limit.saturating_sub(self.arena_stats().bytes_held);
+        let Some(available) = self.available_memory() else { return Ok(()) };
         if bytes > available {
             return Err(GpuError::OutOfMemory {
                 what: what.to_owned(),
@@ -203,6 +207,15 @@ impl Gpu {
                 available_mib: available >> 20,
                 adapter: self.adapter().name.clone(),
             });
+        }
+        Ok(())
+    }
+
+    /// As [`check_memory`](Gpu::check_memory), and gives up what lies free in the arena where there would be too much.
+    fn make_room(&self, what: &str, bytes: u64) -> Result<(), GpuError> {
+        self.check_memory(what, bytes)?;
+        if self.0.memory_limit.is_some_and(|limit| limit - self.arena_stats().bytes_held.min(limit) < bytes) {
+            self.0.arena.trim();
         }
         Ok(())
     }
@@ -231,26 +244,22 @@ impl Gpu {
                 });
             }
         }
+        if let Some(plan) = &self.1 {
+            return Ok(plan.tensor(rounded, None, shape, dtype));
+        }
         if let Some(allocation) = self.0.arena.reuse(bytes) {
             return Ok(Tensor::new(allocation, shape, dtype));
         }
-        self.check_memory(&format!("a tensor of shape {shape}"), rounded)?;
+        self.make_room(&format!("a tensor of shape {shape}"), rounded)?;
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
-        let scope = self.0.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-        let buffer = self.0.device.create_buffer(&wgpu::BufferDescriptor {
-            label: None,
-            size: rounded,
-            usage,
-            mapped_at_creation: false,
-        });
-        if pollster::block_on(scope.pop()).is_some() {
-            return Err(GpuError::OutOfMemory {
-                what: format!("a tensor of shape {shape}"),
-                needed_mib: rounded.div_ceil(1 << 20),
-                available_mib: 0,
-                adapter: self.adapter().name.clone(),
-            });
-        }
+        let buffer = self.create(format!("a tensor of shape {shape}"), rounded, |device| {
+            device.create_buffer(&wgpu::BufferDescriptor {
+                label: None,
+                size: rounded,
+                usage,
+                mapped_at_creation: false,
+            })
+        })?;
         Ok(Tensor::new(self.0.arena.adopt(buffer), shape, dtype))
     }
 
@@ -262,6 +271,10 @@ impl Gpu {
             GemmVariant::Image => self.allocate_image(ImageLayout::Strips, shape, dtype)?,
             _ => None,
         };
+        if let (Some(plan), Some(_)) = (&self.1, &image) {
+            // It will be written through a buffer: see `write_image`.
+            plan.piece(Arena::rounded(byte_len(shape, dtype)).min(UPLOAD_PIECE as u64));
+        }
         image.map_or_else(|| self.allocate(shape, dtype), Ok)
     }
 
@@ -282,22 +295,16 @@ impl Gpu {
             return Ok(None);
         }
         let Some(extents) = Extents::of(layout, shape, &self.0.device.limits()) else { return Ok(None) };
+        if let Some(plan) = &self.1 {
+            return Ok(Some(plan.tensor(extents.bytes(dtype), Some(layout), shape, dtype)));
+        }
         if let Some(image) = self.0.arena.reuse_image(extents, dtype) {
             return Ok(Some(Tensor::in_image(image, shape, dtype)));
         }
         let what = format!("a matrix of shape {shape}");
         let bytes = extents.bytes(dtype);
-        self.check_memory(&what, bytes)?;
-        let scope = self.0.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-        let texture = Texture::new(&self.0.device, extents, dtype);
-        if pollster::block_on(scope.pop()).is_some() {
-            return Err(GpuError::OutOfMemory {
-                what,
-                needed_mib: bytes.div_ceil(1 << 20),
-                available_mib: 0,
-                adapter: self.adapter().name.clone(),
-            });
-        }
+        self.make_room(&what, bytes)?;
+        let texture = self.create(what, bytes, |device| Texture::new(device, extents, dtype))?;
         Ok(Some(Tensor::in_image(self.0.arena.adopt_image(texture), shape, dtype)))
     }
 
@@ -367,16 +374,20 @@ impl Gpu {
     }
 
     fn write_bytes(&self, tensor: &Tensor, bytes: &[u8]) -> Result<(), GpuError> {
+        if tensor.is_planned() {
+            return Ok(());
+        }
         let Some(buffer) = tensor.buffer() else { return self.write_image(tensor, bytes) };
         for (index, piece) in bytes.chunks(UPLOAD_PIECE).enumerate() {
+            self.healthy(UPLOADING)?;
             self.0.queue.write_buffer(buffer, (index * UPLOAD_PIECE) as u64, piece);
             if bytes.len() > UPLOAD_PIECE {
                 // Lets the driver free the staging copy of each piece.
                 self.0.queue.submit([]);
-                let _ = self.0.device.poll(wgpu::PollType::wait_indefinitely());
+                self.poll(UPLOADING)?;
             }
         }
-        Ok(())
+        self.healthy(UPLOADING)
     }
 
     /// Through a buffer, some rows at a time.
@@ -401,19 +412,7 @@ impl Gpu {
 
     /// Waits until everything submitted is done; reports what the device complained of, if it did.
     pub fn wait(&self) -> Result<(), GpuError> {
-        let polled = self.0.device.poll(wgpu::PollType::wait_indefinitely());
-        self.check_failure()?;
-        polled.map(|_| ()).map_err(|error| self.device_error(error.to_string()))
-    }
-
-    /// The first error the device reported on its own, if any.
-    pub(crate) fn check_failure(&self) -> Result<(), GpuError> {
-        let failure = self.0.failure.lock().unwrap_or_else(|e| e.into_inner()).clone();
-        failure.map_or(Ok(()), |reason| Err(self.device_error(reason)))
-    }
-
-    pub(crate) fn device_error(&self, reason: String) -> GpuError {
-        GpuError::Device { adapter: self.adapter().name.clone(), reason }
+        self.poll("waiting for it")
     }
 
     /// Every kernel compiled so far, by key.
@@ -440,12 +439,15 @@ impl Gpu {
         let written = bindings_with(&source, &["var<storage, read_write>", ", write>"]);
         let images = bindings_with(&source, &["texture_storage_2d_array"]);
         let device = &self.0.device;
-        let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let during = || format!("compiling the kernel '{key}'");
+        self.healthy(during())?;
+        let internal = device.push_error_scope(wgpu::ErrorFilter::Internal);
+        let validation = device.push_error_scope(wgpu::ErrorFilter::Validation);
         let descriptor = wgpu::ShaderModuleDescriptor {
             label: Some(kernel.name),
             source: wgpu::ShaderSource::Wgsl(source.into()),
         };
-        let module = if self.0.checked {
+        let module = if self.0.options.checked {
             device.create_shader_module(descriptor)
         } else {
             // SAFETY: the kernels are this crate's own; every operation in `ops` checks operand
@@ -465,7 +467,10 @@ impl Gpu {
             },
             cache: None,
         });
-        if let Some(error) = pollster::block_on(scope.pop()) {
+        let validation = pollster::block_on(validation.pop());
+        let error = pollster::block_on(internal.pop()).or(validation);
+        self.healthy(during())?;
+        if let Some(error) = error {
             return Err(fail(error.to_string()));
         }
         let compiled = Compiled { kernel: kernel.clone(), pipeline, written, images };

@@ -19,12 +19,14 @@
 mod adapter;
 mod arena;
 mod error;
+mod failure;
 mod fault;
 mod gpu;
 mod image;
 mod kernel;
 pub mod ops;
 mod pass;
+mod plan;
 mod readback;
 mod recorder;
 mod tensor;

@@ -3,6 +3,8 @@
 use crate::{Gpu, GpuError, Tensor};
 use std::time::{Duration, Instant};
 
+const RUNNING: &str = "running a pass";
+
 pub(crate) struct Dispatch {
     pub(crate) label: String,
     pub(crate) pipeline: wgpu::ComputePipeline,
@@ -117,10 +119,13 @@ fn encode(steps: &[Step], encoder: &mut wgpu::CommandEncoder, queries: Option<&w
 impl Gpu {
     /// Submits a pass; returns without waiting. Results are there for any later read.
     pub fn run(&self, pass: &Pass) -> Result<(), GpuError> {
+        if self.is_plan() {
+            return Ok(());
+        }
+        self.healthy(RUNNING)?;
         let mut encoder = self.0.device.create_command_encoder(&Default::default());
         pass.encode(&mut encoder, None);
-        self.0.queue.submit([encoder.finish()]);
-        self.check_failure()
+        self.submit(encoder, RUNNING)
     }
 
     /// Runs a pass with a clock on every dispatch, and waits. `None` when the adapter has no
@@ -150,23 +155,27 @@ impl Gpu {
                 ),
             });
         }
-        let queries = device.create_query_set(&wgpu::QuerySetDescriptor {
-            label: Some("kernel times"),
-            ty: wgpu::QueryType::Timestamp,
-            count,
-        });
         let bytes = u64::from(count) * 8;
+        let queries = self.create("a pass's clock", bytes, |device| {
+            device.create_query_set(&wgpu::QuerySetDescriptor {
+                label: Some("kernel times"),
+                ty: wgpu::QueryType::Timestamp,
+                count,
+            })
+        })?;
         let usage = wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC;
-        let resolved = device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some("kernel times"),
-            size: bytes,
-            usage,
-            mapped_at_creation: false,
-        });
+        let resolved = self.create("a pass's times", bytes, |device| {
+            device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some("kernel times"),
+                size: bytes,
+                usage,
+                mapped_at_creation: false,
+            })
+        })?;
         let mut encoder = device.create_command_encoder(&Default::default());
         pass.encode(&mut encoder, Some(&queries));
         encoder.resolve_query_set(&queries, 0..count, &resolved, 0);
-        self.0.queue.submit([encoder.finish()]);
+        self.submit(encoder, RUNNING)?;
         let raw = self.read_bytes(&resolved, bytes)?;
         let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&raw);
         let period = f64::from(self.0.queue.get_timestamp_period());
@@ -195,7 +204,7 @@ impl Gpu {
             let start = origin.elapsed();
             let mut encoder = self.0.device.create_command_encoder(&Default::default());
             encode(std::slice::from_ref(step), &mut encoder, None);
-            self.0.queue.submit([encoder.finish()]);
+            self.submit(encoder, RUNNING)?;
             self.wait()?;
             if let Step::Dispatch(dispatch) = step {
                 // The first dispatch begins the count.

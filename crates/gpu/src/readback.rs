@@ -27,6 +27,7 @@ impl HostData {
 /// Largest staging buffer. Larger requests are read in rounds, so that reading a trace never
 /// doubles the memory it needs.
 const STAGING_BYTES: u64 = 64 << 20;
+const READING: &str = "reading from it";
 
 /// A stretch of a buffer and where it goes.
 struct Piece<'a> {
@@ -47,6 +48,10 @@ impl Gpu {
 
     /// Reads several tensors with as few round trips as their size allows.
     pub fn read_many(&self, tensors: &[&Tensor]) -> Result<Vec<HostData>, GpuError> {
+        if tensors.iter().any(|tensor| tensor.is_planned()) {
+            let expected = "a tensor with memory; this one belongs to an estimate";
+            return Err(GpuError::Layout { op: "read", operand: "tensor", expected });
+        }
         let buffers: Vec<Tensor> =
             tensors.iter().map(|tensor| self.in_buffer(tensor)).collect::<Result<_, _>>()?;
         let tensors = &buffers;
@@ -99,16 +104,22 @@ impl Gpu {
         if total == 0 {
             return self.wait();
         }
+        self.healthy(READING)?;
         let device = &self.0.device;
         // Held for the whole round: a second thread waits for its turn.
         let mut staging = self.0.staging.lock().unwrap_or_else(|e| e.into_inner());
         if staging.as_ref().is_none_or(|buffer| buffer.size() < total) {
-            *staging = Some(device.create_buffer(&wgpu::BufferDescriptor {
-                label: Some("readback"),
-                size: total.next_power_of_two().min(total.max(STAGING_BYTES)),
-                usage: wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ,
-                mapped_at_creation: false,
-            }));
+            let bytes = total.next_power_of_two().min(total.max(STAGING_BYTES));
+            // The old one first, so that there are never two.
+            staging.take();
+            *staging = Some(self.create("room for reading", bytes, |device| {
+                device.create_buffer(&wgpu::BufferDescriptor {
+                    label: Some("readback"),
+                    size: bytes,
+                    usage: wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ,
+                    mapped_at_creation: false,
+                })
+            })?);
         }
         let Some(buffer) = staging.as_ref() else { return Ok(()) };
         let mut encoder = device.create_command_encoder(&Default::default());
@@ -117,7 +128,7 @@ impl Gpu {
             encoder.copy_buffer_to_buffer(piece.buffer, piece.offset, buffer, at, Some(piece.bytes));
             at += piece.bytes;
         }
-        self.0.queue.submit([encoder.finish()]);
+        self.submit(encoder, READING)?;
         let slice = buffer.slice(..total);
         let (sender, receiver) = std::sync::mpsc::channel();
         slice.map_async(wgpu::MapMode::Read, move |result| {
@@ -131,9 +142,7 @@ impl Gpu {
             return mapped;
         }
         {
-            let mapped = slice
-                .get_mapped_range()
-                .map_err(|error| self.device_error(format!("readback failed: {error}")))?;
+            let mapped = slice.get_mapped_range().map_err(|error| self.failed(READING, error))?;
             let mut at = 0;
             for piece in pieces {
                 let end = at + piece.bytes as usize;
@@ -155,12 +164,12 @@ impl Gpu {
     fn mapped(&self, receiver: &Receiver<Result<(), wgpu::BufferAsyncError>>) -> Result<(), GpuError> {
         let started = Instant::now();
         loop {
-            self.wait()?;
+            self.poll(READING)?;
             match receiver.recv_timeout(Duration::from_millis(1)) {
                 Ok(Ok(())) => return Ok(()),
-                Ok(Err(error)) => return Err(self.device_error(format!("readback failed: {error}"))),
+                Ok(Err(error)) => return Err(self.failed(READING, error)),
                 Err(RecvTimeoutError::Timeout) if started.elapsed() < MAPPING_TIMEOUT => {}
-                Err(_) => return Err(self.device_error("readback did not finish".to_owned())),
+                Err(_) => return Err(self.failed(READING, "it did not finish")),
             }
         }
     }

@@ -81,6 +81,13 @@ impl Recorder {
                 reason: format!("{grid:?} workgroups; a dimension holds at most {MAX_WORKGROUPS}"),
             });
         }
+        if self.gpu.is_plan() {
+            return Ok(());
+        }
+        if bindings.iter().any(|(_, tensor)| tensor.is_planned()) {
+            let expected = "tensors with memory; this one belongs to an estimate";
+            return Err(GpuError::Layout { op: kernel.name, operand: "an operand", expected });
+        }
         let compiled = self.gpu.pipeline(kernel)?;
         if bindings.iter().any(|(at, tensor)| tensor.is_image() != compiled.images.contains(at)) {
             return Err(GpuError::Layout {
@@ -133,6 +140,9 @@ impl Recorder {
                     expected: format!("at least {} elements", start + count),
                 });
             }
+        }
+        if self.gpu.is_plan() {
+            return Ok(());
         }
         let (Some(_), Some(_)) = (from.buffer(), to.buffer()) else {
             return Err(GpuError::Layout { op: "copy", operand: "from or to", expected: "buffers" });
@@ -195,13 +205,19 @@ impl Recorder {
         if let Some(refused) = self.refused {
             return Err(refused);
         }
+        if self.gpu.is_plan() {
+            return Ok(Pass::new(Vec::new()));
+        }
         let device = &self.gpu.0.device;
-        let uniforms = device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some("pass parameters"),
-            size: (self.uniforms.len() as u64).max(16).next_multiple_of(4),
-            usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        });
+        let bytes = (self.uniforms.len() as u64).max(16).next_multiple_of(4);
+        let uniforms = self.gpu.create("a pass's parameters", bytes, |device| {
+            device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some("pass parameters"),
+                size: bytes,
+                usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+                mapped_at_creation: false,
+            })
+        })?;
         self.gpu.0.queue.write_buffer(&uniforms, 0, &self.uniforms);
         let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
         let steps = self
@@ -217,9 +233,8 @@ impl Recorder {
                             size: std::num::NonZeroU64::new(uniform_bytes),
                         }),
                     };
-                    let storage = bindings.iter().map(|(at, tensor)| wgpu::BindGroupEntry {
-                        binding: *at,
-                        resource: tensor.binding(),
+                    let storage = bindings.iter().filter_map(|(at, tensor)| {
+                        Some(wgpu::BindGroupEntry { binding: *at, resource: tensor.binding()? })
                     });
                     let bind_group = device.create_bind_group(&wgpu::BindGroupDescriptor {
                         label: Some(&label),
@@ -238,8 +253,10 @@ impl Recorder {
                 Recorded::Clear(tensor) => Step::Clear(tensor),
             })
             .collect();
-        if let Some(error) = pollster::block_on(scope.pop()) {
-            return Err(self.gpu.device_error(format!("a pass could not be built: {error}")));
+        let error = pollster::block_on(scope.pop());
+        self.gpu.healthy("building a pass")?;
+        if let Some(error) = error {
+            return Err(self.gpu.failed("building a pass", error));
         }
         Ok(Pass::new(steps))
     }

@@ -94,6 +94,8 @@ pub struct Tensor {
 enum Storage {
     Buffer(Arc<Allocation>),
     Image(Arc<Image>),
+    /// Nowhere: see [`Gpu::planned_bytes`](crate::Gpu::planned_bytes).
+    Planned(Option<ImageLayout>),
 }
 
 impl Tensor {
@@ -105,21 +107,34 @@ impl Tensor {
         Tensor { storage: Storage::Image(image), shape, dtype }
     }
 
+    /// One that has no elements and would lie in a buffer or in an image of this layout.
+    pub(crate) fn planned(layout: Option<ImageLayout>, shape: Shape, dtype: Dtype) -> Self {
+        Tensor { storage: Storage::Planned(layout), shape, dtype }
+    }
+
+    pub(crate) fn is_planned(&self) -> bool {
+        matches!(self.storage, Storage::Planned(_))
+    }
+
     /// Whether it is a matrix in an image, the layout that products read fastest on some devices.
     pub fn is_image(&self) -> bool {
-        matches!(self.storage, Storage::Image(_))
+        self.image_layout().is_some()
     }
 
     /// How it lies in its image; `None` for a buffer.
     pub(crate) fn image_layout(&self) -> Option<ImageLayout> {
-        self.texture().map(|texture| texture.kind().0.layout)
+        match &self.storage {
+            Storage::Buffer(_) => None,
+            Storage::Image(image) => Some(image.texture().kind().0.layout),
+            Storage::Planned(layout) => *layout,
+        }
     }
 
     /// The image's texture; `None` for a buffer.
     pub(crate) fn texture(&self) -> Option<&Texture> {
         match &self.storage {
             Storage::Image(image) => Some(image.texture()),
-            Storage::Buffer(_) => None,
+            Storage::Buffer(_) | Storage::Planned(_) => None,
         }
     }
 
@@ -168,15 +183,16 @@ impl Tensor {
     pub(crate) fn buffer(&self) -> Option<&wgpu::Buffer> {
         match &self.storage {
             Storage::Buffer(allocation) => Some(allocation.buffer()),
-            Storage::Image(_) => None,
+            Storage::Image(_) | Storage::Planned(_) => None,
         }
     }
 
-    /// What a kernel binds.
-    pub(crate) fn binding(&self) -> wgpu::BindingResource<'_> {
+    /// What a kernel binds; `None` for a tensor without memory.
+    pub(crate) fn binding(&self) -> Option<wgpu::BindingResource<'_>> {
         match &self.storage {
-            Storage::Buffer(allocation) => allocation.buffer().as_entire_binding(),
-            Storage::Image(image) => wgpu::BindingResource::TextureView(image.texture().view()),
+            Storage::Buffer(allocation) => Some(allocation.buffer().as_entire_binding()),
+            Storage::Image(image) => Some(wgpu::BindingResource::TextureView(image.texture().view())),
+            Storage::Planned(_) => None,
         }
     }
 

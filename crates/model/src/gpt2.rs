@@ -6,6 +6,7 @@ use crate::head::LossKind;
 use crate::memory::Changes;
 use crate::parameters::{Parameters, Precision, Values, WeightUse};
 use crate::program::{Cut, Program, Purpose};
+use crate::room;
 use crate::trace::Trace;
 use retrograd_formats::{
     Capture, Config, Interventions, Objective, RequestError, ResolvedObjective, TextObjective, TokenId,
@@ -13,7 +14,7 @@ use retrograd_formats::{
 };
 use retrograd_gpu::Gpu;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
@@ -27,6 +28,8 @@ pub(crate) struct Inner {
     pub(crate) parameters: Parameters,
     tokenizer: Option<Tokenizer>,
     name: String,
+    /// Where it was loaded from; `None` for values in memory.
+    directory: Option<PathBuf>,
     precision: Precision,
     /// Recorded passes at rest, the most recently used last.
     programs: Mutex<Vec<(ProgramKey, Program)>>,
@@ -81,8 +84,8 @@ impl Gpt2 {
         let config = Config::from_dir(dir)?;
         let weights = Weights::open(dir, &config)?;
         let config = Config { tie_word_embeddings: !weights.untied_head(), ..config };
-        let bytes = Parameters::bytes(&config, weights.untied_head(), precision);
-        gpu.check_memory(&format!("the model in {}", dir.display()), bytes)?;
+        let what = format!("the model in {}", dir.display());
+        room::check_model(gpu, &config, weights.untied_head(), precision, &what)?;
         let parameters =
             Parameters::load(gpu, &config, &Values::Files(&weights), precision, WeightUse::Read)?;
         let tokenizer = Tokenizer::from_dir(dir)?;
@@ -94,6 +97,7 @@ impl Gpt2 {
             parameters,
             tokenizer,
             name,
+            directory: Some(dir.to_owned()),
             precision,
             programs,
             editing: AtomicBool::new(false),
@@ -145,7 +149,7 @@ impl Gpt2 {
         precision: Precision,
     ) -> Result<Gpt2, ModelError> {
         let untied = !config.tie_word_embeddings;
-        gpu.check_memory("the model", Parameters::bytes(&config, untied, precision))?;
+        room::check_model(gpu, &config, untied, precision, "the model")?;
         let parameters = Parameters::load(gpu, &config, values, precision, WeightUse::Read)?;
         let (name, programs) = ("values in memory".to_owned(), Mutex::default());
         Ok(Gpt2(Arc::new(Inner {
@@ -154,10 +158,25 @@ impl Gpt2 {
             parameters,
             tokenizer: None,
             name,
+            directory: None,
             precision,
             programs,
             editing: AtomicBool::new(false),
         })))
+    }
+
+    /// The same model on its adapter, opened anew and loaded again from its directory, after the device was lost. What
+    /// lay on the lost device is gone, edits that were not written too.
+    ///
+    /// # Errors
+    /// When the adapter or the directory is not there any more, or the model was made from values in memory.
+    pub fn reopen(&self) -> Result<Gpt2, ModelError> {
+        let Some(directory) = &self.0.directory else {
+            let reason =
+                "its values were in memory: open the device again (Gpu::reopen) and make it from them";
+            return Err(ModelError::invalid("model", reason));
+        };
+        Gpt2::load(&self.gpu().reopen()?, directory, self.precision())
     }
 
     /// The model's shape.
@@ -273,7 +292,25 @@ impl Gpt2 {
         changes: impl Into<Changes<'a>>,
         cut: Cut,
     ) -> Result<Program, ModelError> {
-        Program::build(self.gpu(), self.config(), &self.0.parameters, form, purpose, changes, cut)
+        let changes = changes.into();
+        self.make_room(form, purpose, changes, cut)?;
+        let build =
+            || Program::build(self.gpu(), self.config(), &self.0.parameters, form, purpose, changes, cut);
+        match build() {
+            // Whatever the estimate said: the driver has the last word.
+            Err(error) if error.is_out_of_memory() => {
+                self.forget_programs();
+                self.gpu().trim();
+                build()
+            }
+            built => built,
+        }
+    }
+
+    /// Gives up the recorded passes at rest.
+    pub(crate) fn forget_programs(&self) {
+        let programs = std::mem::take(&mut *self.0.programs.lock().unwrap_or_else(|e| e.into_inner()));
+        drop(programs);
     }
 
     /// Writes the objectives of all sequences; they are of one kind.

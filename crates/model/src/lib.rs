@@ -37,6 +37,7 @@ mod parameter_read;
 mod parameters;
 mod program;
 mod projection;
+mod room;
 mod sample;
 mod sources;
 mod trace;

@@ -69,16 +69,16 @@ pub(crate) struct Parameters {
 const MAX_RANGE_ROWS: usize = 1 << 16;
 
 impl Parameters {
-    /// Bytes the weights take on the device.
-    pub(crate) fn bytes(config: &Config, untied: bool, precision: Precision) -> u64 {
-        Weights::parameter_names(config, untied)
-            .iter()
-            .map(|name| {
-                let shape = Weights::parameter_shape(config, name);
-                let elements = shape.iter().product::<usize>() as u64;
-                if precision == Precision::F16 && is_matrix(name) { 2 * elements } else { 4 * elements }
-            })
-            .sum()
+    /// Bytes the weights take on this device, with what loading them takes besides.
+    pub(crate) fn bytes(
+        gpu: &Gpu,
+        config: &Config,
+        untied: bool,
+        precision: Precision,
+        purpose: WeightUse,
+    ) -> Result<u64, ModelError> {
+        let values = Values::None { untied };
+        gpu.planned_bytes(|plan| Parameters::load(plan, config, &values, precision, purpose))
     }
 
     /// Uploads every weight; each is checked for NaN and infinity on the way.
@@ -214,6 +214,8 @@ pub(crate) enum Values<'a> {
     Host(&'a BTreeMap<String, Vec<f32>>),
     /// A function from canonical HF name and number of elements, asked for one parameter at a time; tied head.
     Made(&'a dyn Fn(&str, usize) -> Vec<f32>, &'a Config),
+    /// Nowhere: only their shapes matter, for an estimate.
+    None { untied: bool },
 }
 
 impl Values<'_> {
@@ -222,6 +224,7 @@ impl Values<'_> {
             Values::Files(weights) => weights.untied_head(),
             Values::Host(values) => values.contains_key("lm_head.weight"),
             Values::Made(..) => false,
+            Values::None { untied } => *untied,
         }
     }
 
@@ -241,13 +244,14 @@ impl Values<'_> {
                 }
                 Ok(Cow::Owned(values))
             }
+            Values::None { .. } => Err(ModelError::invalid(name, "has no values")),
         }
     }
 
     fn f16(&self, name: &str) -> Result<Vec<u16>, ModelError> {
         match self {
             Values::Files(weights) => Ok(weights.get(name)?.to_f16_bits()?),
-            Values::Host(_) | Values::Made(..) => {
+            Values::Host(_) | Values::Made(..) | Values::None { .. } => {
                 Ok(self.f32(name)?.iter().map(|x| half::f16::from_f32(*x).to_bits()).collect())
             }
         }
@@ -295,6 +299,9 @@ impl Loader<'_> {
         let matrix = is_matrix(name);
         let f16 = self.precision == Precision::F16 && matrix;
         let tensor = self.allocate(shape, if f16 { Dtype::F16 } else { Dtype::F32 }, matrix)?;
+        if let Values::None { .. } = self.values {
+            return Ok(tensor);
+        }
         if f16 {
             self.gpu.write_f16(&tensor, &self.values.f16(name)?)?;
         } else {
@@ -314,6 +321,10 @@ impl Loader<'_> {
             fit = fit.min(self.gpu.max_operand_rows().unwrap_or(usize::MAX));
         }
         let count = vocab.div_ceil(vocab.div_ceil(fit.clamp(1, MAX_RANGE_ROWS)));
+        if let Values::None { .. } = self.values {
+            let dtype = if f16 { Dtype::F16 } else { Dtype::F32 };
+            return self.ranges(count, |rows| self.allocate([rows.len(), width].into(), dtype, true));
+        }
         if f16 {
             let bits = self.values.f16(name)?;
             self.ranges(count, |rows| {

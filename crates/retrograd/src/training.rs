@@ -1,7 +1,8 @@
 //! A whole training: steps, held-out losses, checkpoints, and an orderly end when it is interrupted.
 
 use crate::train::{Dataset, StepReport, Trainer};
-use crate::{ModelError, Tokenizer};
+use crate::{FormatError, ModelError, Tokenizer};
+use retrograd_formats::DirectoryLock;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -60,11 +61,26 @@ pub fn resume(trainer: &mut Trainer, out: &Path) -> Result<(), ModelError> {
     trainer.resume(&state_file(out))
 }
 
-/// Runs a training to its end, or until `on_step` breaks it off; the model is written either way.
+/// Runs a training to its end, or until `on_step` breaks it off; the model is written either way. Where it fails, the
+/// last checkpoint stands.
+///
+/// # Errors
+/// When a step cannot be done or something cannot be written; when another process trains into that directory.
 pub fn run(
     trainer: &mut Trainer,
     plan: &TrainingPlan,
     mut on_step: impl FnMut(&Progress) -> ControlFlow<()>,
+) -> Result<Ending, ModelError> {
+    let out = OutputDirectory::enter(&plan.out)?;
+    let ending = steps(trainer, plan, &mut on_step);
+    out.leave();
+    ending
+}
+
+fn steps(
+    trainer: &mut Trainer,
+    plan: &TrainingPlan,
+    on_step: &mut dyn FnMut(&Progress) -> ControlFlow<()>,
 ) -> Result<Ending, ModelError> {
     let steps = trainer.options().steps;
     let due = |every: u64, done: u64| every > 0 && done.is_multiple_of(every);
@@ -90,4 +106,29 @@ pub fn run(
     // Nothing goes on from a training that is complete; that there is no such file is as well.
     let _ = std::fs::remove_file(state_file(&plan.out));
     Ok(Ending::Complete)
+}
+
+/// The directory of a training, which one process at a time writes to.
+struct OutputDirectory<'a> {
+    path: &'a Path,
+    created: bool,
+    lock: DirectoryLock,
+}
+
+impl<'a> OutputDirectory<'a> {
+    fn enter(path: &'a Path) -> Result<Self, ModelError> {
+        let created = !path.exists();
+        std::fs::create_dir_all(path).map_err(|error| FormatError::io(path, error))?;
+        let lock = DirectoryLock::acquire(path, "training")?;
+        Ok(OutputDirectory { path, created, lock })
+    }
+
+    /// A training that failed before it wrote anything leaves no directory.
+    fn leave(self) {
+        drop(self.lock);
+        if self.created {
+            // Fails where there is something in it, which is then kept.
+            let _ = std::fs::remove_dir(self.path);
+        }
+    }
 }

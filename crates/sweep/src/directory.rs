@@ -13,7 +13,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
-use retrograd_formats::{FormatError, Ledger, write_atomic};
+use retrograd_formats::{DirectoryLock, FormatError, Ledger, write_atomic};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
@@ -68,6 +68,11 @@ impl Directory {
 
     fn file(&self, part: usize, extension: &str) -> PathBuf {
         self.path.join(format!("part-{part:05}.{extension}"))
+    }
+
+    /// The right to do a share of the table, which one process at a time has.
+    pub(crate) fn claim(&self, (shard, shards): (usize, usize)) -> Result<DirectoryLock, SweepError> {
+        Ok(DirectoryLock::acquire(&self.path, &format!("share-{shard}-of-{shards}"))?)
     }
 
     /// Writes a finished part; its rejects stand before it does.

@@ -142,7 +142,7 @@ impl Sweep {
     /// Does what is to be done. Where `stop` becomes true, the part that is under way is given up.
     ///
     /// # Errors
-    /// When the device or the disk fails, or it was stopped; finished parts stand.
+    /// When the device or the disk fails, another process is at this share, or it was stopped; finished parts stand.
     pub fn run(
         self,
         model: retrograd_model::Gpt2,
@@ -150,7 +150,7 @@ impl Sweep {
         progress: &mut dyn FnMut(SweepProgress),
     ) -> Result<SweepReport, SweepError> {
         let Sweep { table, directory, options, of, parts, parts_before, rows } = self;
-        let measurer = Measurer::new(model, options.columns).one_by_one(options.one_by_one);
+        let measurer = Measurer::new(model, options.columns.clone()).one_by_one(options.one_by_one);
         let adapter = measurer.model().gpu().adapter();
         let driver = format!("{} {}", adapter.driver, adapter.driver_info).trim().to_owned();
         let name = measurer.model().name().to_owned();
@@ -161,13 +161,20 @@ impl Sweep {
             ("driver", driver),
         ];
         directory.begin(&of)?;
+        let _claim = directory.claim(options.shard)?;
         let start = Instant::now();
-        let (mut done, mut traced, mut put_aside) = (0u64, 0u64, 0u64);
+        let (mut done, mut traced, mut put_aside, mut written) = (0u64, 0u64, 0u64, 0);
         progress(SweepProgress { rows: 0, of: rows });
         for (finished, part) in parts.iter().enumerate() {
             let interrupted = SweepError::Interrupted { parts: finished, of: parts.len() };
             if stop.load(Ordering::Relaxed) {
                 return Err(interrupted);
+            }
+            if directory.has(*part) {
+                // Another process has finished it since it was looked for.
+                done += table.rows_of(*part) as u64;
+                progress(SweepProgress { rows: done, of: rows });
+                continue;
             }
             let rows_of_part = table.part(*part)?;
             let mut more = |count: usize| {
@@ -179,6 +186,7 @@ impl Sweep {
                 measurer.measure(&rows_of_part.batch, rows_of_part.first_row, wrong, stop, &mut more)?;
             let Some((batch, rejected)) = measured else { return Err(interrupted) };
             directory.write(*part, &batch, &rejected, &about)?;
+            written += 1;
             traced += batch.num_rows() as u64;
             put_aside += rejected.len() as u64;
         }
@@ -189,7 +197,7 @@ impl Sweep {
             table_rows: table.rows(),
             table_parts: table.parts(),
             parts_before,
-            parts: parts.len(),
+            parts: written,
             rows: traced,
             rejected: put_aside,
             seconds,

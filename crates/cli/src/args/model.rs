@@ -15,6 +15,9 @@ pub(crate) struct ModelArgs {
     /// Element type of the weight matrices on the device: f32 or f16
     #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = Precision::from_str)]
     pub(crate) precision: Precision,
+    /// Where the device's memory does not do, take f16 weights, then (in 'trace') keep fewer layers, and say so
+    #[arg(long)]
+    pub(crate) fit: bool,
     #[command(flatten)]
     pub(crate) device: DeviceArgs,
 }

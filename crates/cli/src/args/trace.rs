@@ -22,7 +22,7 @@ pub(crate) struct TraceArgs {
 }
 
 impl TraceArgs {
-    /// Checks everything, then runs the pass. Without `--sites`, the tensors that `otherwise` names for a
+    /// Checks everything, then runs the pass, for `trace`: `--fit` may leave layers out. Without `--sites`, the tensors that `otherwise` names for a
     /// model of that many layers are kept; `None` keeps all.
     pub(crate) fn run(
         &self,
@@ -30,7 +30,9 @@ impl TraceArgs {
         otherwise: Option<fn(usize) -> Vec<Site>>,
     ) -> Result<Traced, CliError> {
         let capture = self.capture.capture(otherwise.map(|sites| sites(files.config.n_layer)))?;
-        self.run_keeping(files, capture)
+        let (ids, objective) = self.asked(files)?;
+        let request = TraceRequest::new(ids, objective).capture(capture);
+        Ok(self.run_request(files, request, engine::trace_fitting)?.0)
     }
 
     /// The same, with what is kept decided by the caller.
@@ -44,9 +46,15 @@ impl TraceArgs {
         files: &ModelFiles,
         capture: Capture,
     ) -> Result<(Traced, Interventions), CliError> {
+        let (ids, objective) = self.asked(files)?;
+        self.run_request(files, TraceRequest::new(ids, objective).capture(capture), engine::trace)
+    }
+
+    /// Tokens and loss.
+    fn asked(&self, files: &ModelFiles) -> Result<(Vec<TokenId>, Objective), CliError> {
         let mut ids = self.prompt.tokens(files)?;
         let objective = self.objective.objective(&mut ids, files)?;
-        self.run_request(files, TraceRequest::new(ids, objective).capture(capture), engine::trace)
+        Ok((ids, objective))
     }
 
     /// The same where an objective may be missing: then it is the loss of what the model answers.

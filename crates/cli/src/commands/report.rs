@@ -9,7 +9,7 @@ use crate::progress::Counted;
 use crate::report::{self, Page};
 use crate::study::{self, PNG_SCALE, PatchChoices, PerturbChoices};
 use clap::Args;
-use retrograd::formats::{FormatError, Ledger, write_atomic};
+use retrograd::formats::{DirectoryLock, FormatError, Ledger, write_atomic};
 use retrograd::lens::{
     MapMoment, MeanTrace, Mediation, PatchPoint, PerturbCurves, TaskFindings, TokenText, best_patches,
     overview, task_attention, task_maps, token_texts,
@@ -92,6 +92,7 @@ impl ReportCommand {
     ) -> Result<TaskFindings, CliError> {
         let dir = self.out.join(&run.task.name);
         std::fs::create_dir_all(&dir).map_err(|error| FormatError::io(&dir, error))?;
+        let _turn = DirectoryLock::acquire(&dir, "report")?;
         let options = self.options(run, perturb, patch);
         let mut ledger = Ledger::open(&dir.join("progress.json"), options)?;
         let shots = self.shots_ranked;

@@ -1,13 +1,14 @@
 //! `retrograd trace`
 
 use crate::args::TraceArgs;
-use crate::engine::ModelFiles;
+use crate::engine::{Fitted, ModelFiles};
 use crate::error::CliError;
 use crate::output::{check_writable, print_json, print_styled};
 use crate::report::{self, Page};
 use clap::Args;
 use retrograd::formats::trace_file;
-use retrograd::lens::{summarize, summary_sites};
+use retrograd::lens::{TraceSummary, summarize, summary_sites};
+use serde::Serialize;
 use std::path::PathBuf;
 
 #[derive(Args)]
@@ -26,6 +27,14 @@ pub(crate) struct TraceCommand {
     json: bool,
 }
 
+/// The document where `--fit` changed something.
+#[derive(Serialize)]
+struct Fitting<'a> {
+    #[serde(flatten)]
+    summary: TraceSummary,
+    fitted: &'a Fitted,
+}
+
 impl TraceCommand {
     pub(crate) fn run(self) -> Result<(), CliError> {
         if let Some(path) = &self.out {
@@ -41,7 +50,10 @@ impl TraceCommand {
             trace_file::write(path, trace)?;
         }
         if self.json {
-            return print_json(&summary);
+            return match traced.fitted.is_any() {
+                true => print_json(&Fitting { summary, fitted: &traced.fitted }),
+                false => print_json(&summary),
+            };
         }
         let mut page = Page::new();
         report::trace(&mut page, &summary, trace)?;

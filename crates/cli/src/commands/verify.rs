@@ -147,7 +147,12 @@ impl VerifyCommand {
 
     fn files(&self) -> Result<ModelFiles, CliError> {
         let device = DeviceArgs { adapter: None, default_limits: false, memory_limit: None };
-        ModelFiles::open(&ModelArgs { model: self.model.clone(), precision: Precision::F32, device })
+        ModelFiles::open(&ModelArgs {
+            model: self.model.clone(),
+            precision: Precision::F32,
+            fit: false,
+            device,
+        })
     }
 
     /// What the flags say is traced, if they do.

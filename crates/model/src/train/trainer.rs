@@ -8,6 +8,7 @@ use crate::ModelError;
 use crate::form::Form;
 use crate::parameters::{Parameters, Precision, Values, WeightUse};
 use crate::program::{Cut, Program, Purpose};
+use crate::room;
 use retrograd_formats::{
     Config, Dtype as FileDtype, Interventions, Tokenizer, Weights, write_atomic, write_model_weights,
 };
@@ -61,6 +62,7 @@ impl Trainer {
         options: TrainOptions,
     ) -> Result<Trainer, ModelError> {
         options.check(config.n_positions)?;
+        room::check_training(gpu, config, false)?;
         let weights = initial_weights(config, options.seed);
         let parameters =
             Parameters::load(gpu, config, &Values::Host(&weights), Precision::F32, WeightUse::Update)?;
@@ -77,6 +79,7 @@ impl Trainer {
         let config = Config::from_dir(dir.as_ref())?;
         options.check(config.n_positions)?;
         let weights = Weights::open(dir.as_ref(), &config)?;
+        room::check_training(gpu, &config, weights.untied_head())?;
         let parameters =
             Parameters::load(gpu, &config, &Values::Files(&weights), Precision::F32, WeightUse::Update)?;
         let config = Config { tie_word_embeddings: !weights.untied_head(), ..config };
@@ -112,7 +115,11 @@ impl Trainer {
         let form = Form::training(options.batch, options.context);
         let purpose = Purpose::WeightGradients(Box::new(gradients));
         let unchanged = Interventions::default();
-        let gradients = Program::build(gpu, &config, &parameters, form, &purpose, &unchanged, Cut::None)?;
+        let build =
+            |gpu: &Gpu| Program::build(gpu, &config, &parameters, form, &purpose, &unchanged, Cut::None);
+        let (what, advice) = ("a training step", "lower --batch or --context");
+        room::check(gpu, what, gpu.planned_bytes(build)?, advice)?;
+        let gradients = build(gpu)?;
         Ok(Trainer {
             gpu: gpu.clone(),
             config,

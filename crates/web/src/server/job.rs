@@ -8,8 +8,8 @@ use retrograd::lens::edit::{EditPlan, Fact, apply};
 use retrograd::lens::{FlowOptions, answer_token};
 use retrograd::reference::ReferenceModel;
 use retrograd::{
-    AttentionPatch, BlockSite, Capture, Config, Gpt2, Interventions, Layer, Objective, ParameterRead,
-    PatchMap, RequestError, Site, TokenId, Tokenizer, TraceRead, TraceRequest,
+    AttentionPatch, BlockSite, Capture, Config, Gpt2, Interventions, Layer, ModelError, Objective,
+    ParameterRead, PatchMap, RequestError, Site, TokenId, Tokenizer, TraceRead, TraceRequest,
 };
 use serde::Serialize;
 
@@ -48,6 +48,19 @@ struct Shape {
 const EXAMPLE: &str = "The capital of France is";
 
 impl ServedModel {
+    /// Whether the device it lies on is gone.
+    pub(crate) fn is_lost(&self) -> bool {
+        matches!(self, ServedModel::Device(model) if model.gpu().is_lost())
+    }
+
+    /// The same model on a device that is opened anew.
+    pub(crate) fn reopen(&self) -> Result<ServedModel, ModelError> {
+        match self {
+            ServedModel::Device(model) => Ok(ServedModel::Device(model.reopen()?)),
+            ServedModel::Reference(model) => Ok(ServedModel::Reference(model.clone())),
+        }
+    }
+
     pub(crate) fn config(&self) -> &Config {
         match self {
             ServedModel::Device(model) => model.config(),

@@ -32,13 +32,40 @@ struct Job {
 pub(crate) struct Worker {
     jobs: Mutex<SyncSender<Job>>,
     waiting: Arc<AtomicUsize>,
-    model: Arc<ServedModel>,
+    model: Arc<Current>,
+}
+
+/// The model that is computed with: another one after its device was lost.
+struct Current(Mutex<Arc<ServedModel>>);
+
+impl Current {
+    fn get(&self) -> Arc<ServedModel> {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+    }
+
+    fn set(&self, model: ServedModel) {
+        *self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Arc::new(model);
+    }
+
+    /// The model, on its device or, where that was lost, on one that is opened for this job.
+    fn working(&self) -> Result<Arc<ServedModel>, Refusal> {
+        let model = self.get();
+        if model.is_lost() {
+            let again = model.reopen().map_err(|error| {
+                let reason = format!("the device was lost and cannot be opened again: {error}");
+                Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "device", reason)
+            })?;
+            self.set(again);
+        }
+        Ok(self.get())
+    }
 }
 
 impl Worker {
     pub(crate) fn start(model: ServedModel) -> Result<Worker, ServeError> {
         let (jobs, queue) = sync_channel::<Job>(QUEUE);
-        let (model, waiting) = (Arc::new(model), Arc::new(AtomicUsize::new(0)));
+        let model = Arc::new(Current(Mutex::new(Arc::new(model))));
+        let waiting = Arc::new(AtomicUsize::new(0));
         let (mine, count) = (model.clone(), waiting.clone());
         std::thread::Builder::new()
             .name("jobs".to_owned())
@@ -63,7 +90,8 @@ impl Worker {
 
     /// Checks a request and puts it into the queue.
     pub(crate) fn submit(&self, request: RunRequest, max_tokens: usize) -> Result<Events, Refusal> {
-        let plan = request.plan(self.model.config(), self.model.tokenizer(), max_tokens)?;
+        let model = self.model.get();
+        let plan = request.plan(model.config(), model.tokenizer(), max_tokens)?;
         let (events, receiver) = unbounded_channel();
         let ahead = self.waiting.fetch_add(1, Ordering::AcqRel);
         send(&events, &json!({"event": "queued", "ahead": ahead}));
@@ -82,7 +110,7 @@ impl Worker {
     }
 }
 
-fn carry_out(model: &ServedModel, job: &Job) {
+fn carry_out(current: &Current, job: &Job) {
     let started = Instant::now();
     let mut progress = |stage: &str| {
         if job.events.is_closed() {
@@ -94,7 +122,16 @@ fn carry_out(model: &ServedModel, job: &Job) {
         send(&job.events, &json!({"event": "progress", "stage": stage}));
         Ok(())
     };
-    let result = model.run(&job.plan, &mut progress).and_then(|page| {
+    let result = current.working().and_then(|model| {
+        let page = model.run(&job.plan, &mut progress).map_err(|refusal| match model.is_lost() {
+            // Whatever step it was that noticed: the request is not at fault.
+            true => Refusal::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "device",
+                format!("{}; it is opened again for the next request", refusal.message),
+            ),
+            false => refusal,
+        })?;
         progress("packing")?;
         page.pack()
             .map_err(|error| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "page", error.to_string()))
@@ -108,4 +145,57 @@ fn carry_out(model: &ServedModel, job: &Job) {
 /// Sends an event; where nobody listens any more, it is nobody's.
 fn send(events: &UnboundedSender<Bytes>, event: &Value) {
     let _ = events.send(Bytes::from(format!("{event}\n")));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use retrograd::{Gpt2, Gpu, GpuOptions, Precision};
+
+    /// The last event of a request.
+    fn outcome(worker: &Worker) -> Value {
+        let request =
+            serde_json::from_value(json!({"ids": [81, 73, 33], "target_id": 7, "views": ["heads"]}));
+        let mut events = worker.submit(request.unwrap(), 32).unwrap();
+        let mut last = Bytes::new();
+        while let Some(event) = events.blocking_recv() {
+            last = event;
+        }
+        serde_json::from_slice(&last).unwrap()
+    }
+
+    #[test]
+    fn a_lost_device_is_an_answer_and_the_next_request_gets_another() {
+        let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/untied");
+        let gpu = Gpu::open(&GpuOptions::default()).unwrap();
+        let model = Gpt2::load(&gpu, dir, Precision::F32).unwrap();
+        let worker = Worker::start(ServedModel::Device(model)).unwrap();
+        let right = outcome(&worker);
+        assert_eq!(right["event"], "result");
+
+        // Between two requests: nobody notices.
+        gpu.destroy();
+        assert_eq!(outcome(&worker), right);
+
+        // Under one: the requests that follow each other until it hits are answered with the result or with the loss.
+        let ServedModel::Device(model) = &*worker.model.get() else { panic!("no device") };
+        let gpu = model.gpu().clone();
+        assert!(!gpu.is_lost());
+        let killer = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(30));
+            gpu.destroy();
+        });
+        for _ in 0..20 {
+            let found = outcome(&worker);
+            if found["event"] == "error" {
+                assert_eq!(found["error"]["what"], "device", "{found}");
+                let message = found["error"]["message"].as_str().unwrap();
+                assert!(message.contains("was lost while") && message.contains("next request"), "{message}");
+            } else {
+                assert_eq!(found, right);
+            }
+        }
+        killer.join().unwrap();
+        assert_eq!(outcome(&worker), right);
+    }
 }
