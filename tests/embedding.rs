@@ -2,37 +2,42 @@
 
 use std::path::Path;
 
-mod embed {
-    include!("../crates/retrograd/examples/embed.rs");
+/// The program of that name, as a module whose `run` is its `main`.
+macro_rules! example {
+    ($name:ident, $path:literal) => {
+        mod $name {
+            include!($path);
 
-    pub fn run() -> Result<(), Box<dyn std::error::Error>> {
-        main()
-    }
+            pub fn run() -> Result<(), Box<dyn std::error::Error>> {
+                main()
+            }
+        }
+    };
 }
 
-mod edit_fact {
-    include!("../crates/retrograd/examples/edit_fact.rs");
-
-    pub fn run() -> Result<(), Box<dyn std::error::Error>> {
-        main()
-    }
-}
-
-mod steer {
-    include!("../crates/retrograd/examples/steer.rs");
-
-    pub fn run() -> Result<(), Box<dyn std::error::Error>> {
-        main()
-    }
-}
+example!(custom_objective, "../crates/retrograd/examples/custom_objective.rs");
+example!(edit_fact, "../crates/retrograd/examples/edit_fact.rs");
+example!(embed, "../crates/retrograd/examples/embed.rs");
+example!(embed_ids, "../crates/retrograd/examples/embed_ids.rs");
+example!(own_derivation, "../crates/retrograd/examples/own_derivation.rs");
+example!(own_kernel, "../crates/retrograd/examples/own_kernel.rs");
+example!(steer, "../crates/retrograd/examples/steer.rs");
+example!(thread_pool, "../crates/retrograd/examples/thread_pool.rs");
+example!(unblocked, "../crates/retrograd/examples/unblocked.rs");
 
 #[test]
-fn it_runs() {
-    // Its paths are those of a program started at the root of the project.
+fn they_run() {
+    // Their paths are those of a program started at the root of the project.
     std::env::set_current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")).unwrap();
-    embed::run().unwrap();
+    custom_objective::run().unwrap();
     edit_fact::run().unwrap();
+    embed::run().unwrap();
+    embed_ids::run().unwrap();
+    own_derivation::run().unwrap();
+    own_kernel::run().unwrap();
     steer::run().unwrap();
+    thread_pool::run().unwrap();
+    unblocked::run().unwrap();
 }
 
 #[test]

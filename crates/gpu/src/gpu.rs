@@ -425,9 +425,9 @@ impl Gpu {
 
     /// The compiled kernel, from the cache or built now.
     pub(crate) fn pipeline(&self, kernel: &Kernel) -> Result<Compiled, GpuError> {
-        let key = kernel.key();
+        let (key, identity) = (kernel.key(), kernel.identity());
         let mut pipelines = self.0.pipelines.lock().unwrap_or_else(|e| e.into_inner());
-        if let Some(compiled) = pipelines.get(&key) {
+        if let Some(compiled) = pipelines.get(&identity) {
             return Ok(compiled.clone());
         }
         let fail = |reason: String| GpuError::Kernel {
@@ -447,7 +447,7 @@ impl Gpu {
             label: Some(kernel.name),
             source: wgpu::ShaderSource::Wgsl(source.into()),
         };
-        let module = if self.0.options.checked {
+        let module = if self.0.options.checked || kernel.is_custom() {
             device.create_shader_module(descriptor)
         } else {
             // SAFETY: the kernels are this crate's own; every operation in `ops` checks operand
@@ -461,8 +461,8 @@ impl Gpu {
             module: &module,
             entry_point: Some("main"),
             compilation_options: wgpu::PipelineCompilationOptions {
-                // Every kernel writes workgroup memory before it reads it.
-                zero_initialize_workgroup_memory: false,
+                // Every kernel of this crate writes workgroup memory before it reads it.
+                zero_initialize_workgroup_memory: kernel.is_custom(),
                 ..Default::default()
             },
             cache: None,
@@ -474,7 +474,7 @@ impl Gpu {
             return Err(fail(error.to_string()));
         }
         let compiled = Compiled { kernel: kernel.clone(), pipeline, written, images };
-        pipelines.insert(key, compiled.clone());
+        pipelines.insert(identity, compiled.clone());
         Ok(compiled)
     }
 }

@@ -7,7 +7,7 @@
 use crate::GpuError;
 use minijinja::Environment;
 use std::collections::BTreeMap;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 macro_rules! shaders {
     ($($name:literal),* $(,)?) => {
@@ -56,11 +56,31 @@ pub(crate) struct Kernel {
     pub(crate) name: &'static str,
     /// Template variables.
     pub(crate) options: Vec<(&'static str, u32)>,
+    /// The WGSL of a kernel that is not this crate's.
+    text: Option<Arc<str>>,
 }
 
 impl Kernel {
     pub(crate) fn new(name: &'static str, options: impl Into<Vec<(&'static str, u32)>>) -> Self {
-        Kernel { name, options: options.into() }
+        Kernel { name, options: options.into(), text: None }
+    }
+
+    /// A caller's own kernel, which is no template.
+    pub(crate) fn custom(name: &'static str, wgsl: &str) -> Self {
+        Kernel { name, options: Vec::new(), text: Some(wgsl.into()) }
+    }
+
+    /// Whether it is a caller's own.
+    pub(crate) fn is_custom(&self) -> bool {
+        self.text.is_some()
+    }
+
+    /// Tells compiled kernels apart: own ones of the same name by their text.
+    pub(crate) fn identity(&self) -> String {
+        match &self.text {
+            Some(text) => format!("{}\n{text}", self.name),
+            None => self.key(),
+        }
     }
 
     /// Identifies the variant: `layer_norm lanes=8`.
@@ -74,6 +94,9 @@ impl Kernel {
 
     /// The WGSL exactly as it is compiled.
     pub(crate) fn source(&self) -> Result<String, String> {
+        if let Some(text) = &self.text {
+            return Ok(text.to_string());
+        }
         let context: BTreeMap<&str, u32> = self.options.iter().copied().collect();
         templates()
             .and_then(|environment| environment.get_template(self.name))

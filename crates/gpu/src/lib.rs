@@ -30,6 +30,7 @@ mod plan;
 mod readback;
 mod recorder;
 mod tensor;
+mod unblock;
 
 pub use adapter::{AdapterDescription, AdapterReport, GpuOptions, enumerate_adapters};
 pub use arena::ArenaStats;
@@ -42,3 +43,4 @@ pub use pass::{KernelTime, Pass};
 pub use readback::HostData;
 pub use recorder::Recorder;
 pub use tensor::{Dtype, Shape, Tensor};
+pub use unblock::{Unblocked, unblock};

@@ -63,7 +63,7 @@ impl Recorder {
         &self.gpu
     }
 
-    /// Adds a dispatch. `params` becomes the uniform struct at binding 0; storage bindings follow
+    /// Adds a dispatch. `params` becomes the uniform struct at binding 0, where there are any; storage bindings follow
     /// from 1.
     pub(crate) fn dispatch(
         &mut self,
@@ -225,21 +225,22 @@ impl Recorder {
             .into_iter()
             .map(|step| match step {
                 Recorded::Dispatch { label, pipeline, bindings, uniform_at, uniform_bytes, grid } => {
-                    let parameters = wgpu::BindGroupEntry {
-                        binding: 0,
-                        resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-                            buffer: &uniforms,
-                            offset: uniform_at,
-                            size: std::num::NonZeroU64::new(uniform_bytes),
-                        }),
-                    };
+                    let parameters =
+                        std::num::NonZeroU64::new(uniform_bytes).map(|size| wgpu::BindGroupEntry {
+                            binding: 0,
+                            resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                                buffer: &uniforms,
+                                offset: uniform_at,
+                                size: Some(size),
+                            }),
+                        });
                     let storage = bindings.iter().filter_map(|(at, tensor)| {
                         Some(wgpu::BindGroupEntry { binding: *at, resource: tensor.binding()? })
                     });
                     let bind_group = device.create_bind_group(&wgpu::BindGroupDescriptor {
                         label: Some(&label),
                         layout: &pipeline.get_bind_group_layout(0),
-                        entries: &std::iter::once(parameters).chain(storage).collect::<Vec<_>>(),
+                        entries: &parameters.into_iter().chain(storage).collect::<Vec<_>>(),
                     });
                     let tensors = bindings.into_iter().map(|(_, tensor)| tensor).collect();
                     Step::Dispatch(Dispatch { label, pipeline, bind_group, grid, _tensors: tensors })

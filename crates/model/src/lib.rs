@@ -43,6 +43,7 @@ mod sources;
 mod trace;
 #[cfg(feature = "training")]
 pub mod train;
+mod unblocked;
 
 pub use batch::BatchTrace;
 pub use edit::{ChangedWeight, WeightChange, WeightEdit};

@@ -9,6 +9,7 @@ mod attention_decode;
 mod causal_softmax;
 mod column_sum;
 mod cross_entropy;
+mod custom;
 mod embedding;
 mod embedding_backward;
 mod expect;
@@ -34,6 +35,7 @@ pub use attention_decode::{AttentionDecode, attention_decode};
 pub use causal_softmax::causal_softmax;
 pub use column_sum::{ColumnSum, column_sum};
 pub use cross_entropy::{CrossEntropy, cross_entropy};
+pub use custom::{Custom, custom};
 pub use embedding::{Embedding, embedding};
 pub use embedding_backward::{
     EmbeddingBackward, PositionEmbeddingBackward, embedding_backward, position_embedding_backward,
