@@ -100,6 +100,9 @@ fn quiet_drivers() {
     let set = |name| std::env::var_os(name).is_some();
     if cfg!(target_os = "linux") && !set("XDG_RUNTIME_DIR") && !set("DRI_PRIME") {
         // SAFETY: nothing else runs yet: this is the first statement of `main`, no thread was started.
-        unsafe { std::env::set_var("NODEVICE_SELECT", "1") };
+        #[allow(unsafe_code, reason = "the process's environment")]
+        unsafe {
+            std::env::set_var("NODEVICE_SELECT", "1");
+        }
     }
 }

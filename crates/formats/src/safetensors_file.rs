@@ -141,7 +141,7 @@ fn map_file(file: &File) -> std::io::Result<Mmap> {
     // SAFETY: the map is private and read-only, and only ever seen as bytes, of which every value is valid.
     // What Rust cannot rule out is that another process changes or truncates the file meanwhile; weights and
     // traces are replaced by renaming (see `write_atomic`), which leaves a mapped file as it was.
-    #[allow(unsafe_code)]
+    #[allow(unsafe_code, reason = "mapping a file")]
     unsafe {
         Mmap::map(file)
     }

@@ -453,7 +453,10 @@ impl Gpu {
             // SAFETY: the kernels are this crate's own; every operation in `ops` checks operand
             // shapes before it dispatches, the kernels clamp or guard each index by those shapes,
             // and their loops are bounded by them. The tests run the same kernels checked.
-            unsafe { device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
+            #[allow(unsafe_code, reason = "kernels without the driver-side checks")]
+            unsafe {
+                device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
+            }
         };
         let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
             label: Some(kernel.name),

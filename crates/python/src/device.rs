@@ -35,6 +35,7 @@ impl<T> Owned<T> {
         same_process(self.process)?;
         let mut this = ManuallyDrop::new(self);
         // SAFETY: `this` is not used again, nor dropped.
+        #[allow(unsafe_code, reason = "not dropped behind a fork")]
         Ok(unsafe { ManuallyDrop::take(&mut this.value) })
     }
 }
@@ -44,7 +45,10 @@ impl<T> Drop for Owned<T> {
         // Behind a fork the driver's threads are gone: freeing what it holds could wait for them for ever.
         if self.process == std::process::id() {
             // SAFETY: nothing reads the value after this: it is being dropped.
-            unsafe { ManuallyDrop::drop(&mut self.value) };
+            #[allow(unsafe_code, reason = "not dropped behind a fork")]
+            unsafe {
+                ManuallyDrop::drop(&mut self.value);
+            }
         }
     }
 }
