@@ -143,3 +143,45 @@ fn lost_under_several_threads_at_once() {
         gpu.destroy();
     });
 }
+
+/// Allocates until the driver has no more. Run by the next test, in a process of its own with little address space.
+#[test]
+#[ignore = "takes all of its process's memory"]
+fn until_nothing_is_left() {
+    // No estimate stands before the driver.
+    let gpu = open(GpuOptions { memory_limit: Some(u64::MAX), ..GpuOptions::default() });
+    let (c, pass) = product(&gpu, 40);
+    gpu.run(&pass).unwrap();
+    let right = gpu.read(&c).unwrap();
+    let mut held = Vec::new();
+    let error = loop {
+        match gpu.tensor([16, 1 << 20]) {
+            Ok(tensor) => held.push(tensor),
+            Err(error) => break error,
+        }
+        assert!(held.len() < 1000, "64 GB were given");
+    };
+    println!("{} times 64 MiB, then: {error}", held.len());
+    assert!(matches!(error, GpuError::AllocationFailed { needed_mib: 64, .. }), "{error}");
+    // It is an error of that call alone.
+    held.clear();
+    gpu.trim();
+    gpu.run(&pass).unwrap();
+    assert_eq!(gpu.read(&c).unwrap(), right);
+    gpu.tensor([16, 1 << 20]).unwrap();
+}
+
+#[cfg(unix)]
+#[test]
+fn a_driver_without_room_is_an_error_and_the_device_goes_on() {
+    if !open(GpuOptions::default()).adapter().is_software() {
+        eprintln!("skipped: a GPU's memory is not a process's address space");
+        return;
+    }
+    let test = std::env::current_exe().unwrap();
+    let script = "ulimit -v 6000000 && exec \"$0\" --ignored --exact until_nothing_is_left --nocapture";
+    let output = std::process::Command::new("sh").args(["-c", script]).arg(test).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    println!("{said}");
+}

@@ -7,6 +7,7 @@ use retrograd_gpu::{Gpu, GpuOptions, Pass, Tensor};
 use retrograd_model::train::{Dataset, Order, TrainOptions, Trainer};
 use retrograd_model::{BatchTrace, GenerateOptions, Generation, Gpt2, ModelError, Precision, Trace};
 use std::ops::ControlFlow;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use support::{fixture, read_u32};
 
@@ -61,7 +62,7 @@ fn threads_that_share_a_model_get_the_bits_that_one_gets_alone() {
         for thread in 0..4 {
             let (model, requests, alone, text) = (&model, &requests, &alone, &text);
             scope.spawn(move || {
-                for round in 0..12 {
+                for round in 0..8 {
                     let which = (round * 5 + thread) % requests.len();
                     let trace = model.trace(&requests[which]).unwrap();
                     assert!(bits(&trace).unwrap() == alone[which], "thread {thread}, round {round}");
@@ -113,7 +114,7 @@ fn trainer(gpu: &Gpu) -> Trainer {
     let dir = fixture("adamw");
     let tokens = read_u32(&dir.join("tokens.safetensors")).remove("tokens").unwrap();
     let options = TrainOptions {
-        steps: 30,
+        steps: 12,
         batch: 2,
         context: 8,
         warmup: 3,
@@ -126,7 +127,7 @@ fn trainer(gpu: &Gpu) -> Trainer {
 #[test]
 fn a_training_goes_on_from_its_last_state_to_the_weights_of_one_that_was_not_disturbed() {
     let mut undisturbed = trainer(&open(None));
-    for _ in 0..30 {
+    for _ in 0..12 {
         undisturbed.step().unwrap();
     }
     let directory = tempfile::tempdir().unwrap();
@@ -135,19 +136,26 @@ fn a_training_goes_on_from_its_last_state_to_the_weights_of_one_that_was_not_dis
     let mut disturbed = trainer(&gpu);
     disturbed.step().unwrap();
     disturbed.save_state(&state).unwrap();
-    let other = gpu.clone();
+    // In the middle of the steps, saving after each.
+    let (other, (go, started)) = (gpu.clone(), std::sync::mpsc::channel());
     let killer = std::thread::spawn(move || {
-        std::thread::sleep(Duration::from_millis(60));
+        started.recv().unwrap();
+        std::thread::sleep(Duration::from_micros(300));
         other.destroy();
     });
+    let mut killer = Some(killer);
     let error = loop {
+        match disturbed.steps_done() {
+            3 => go.send(()).unwrap(),
+            // So late only where the machine has other things to do.
+            10 => killer.take().unwrap().join().unwrap(),
+            _ => {}
+        }
         match disturbed.step() {
-            Ok(step) if step.step < 29 => disturbed.save_state(&state).or_else(lost).unwrap(),
-            Ok(_) => panic!("the device is never lost"),
+            Ok(_) => disturbed.save_state(&state).or_else(lost).unwrap(),
             Err(error) => break error,
         }
     };
-    killer.join().unwrap();
     assert!(error.is_device_lost(), "{error}");
     assert!(disturbed.save_state(&state).unwrap_err().is_device_lost());
     assert!(disturbed.save_model(directory.path(), None).unwrap_err().is_device_lost());
@@ -158,7 +166,7 @@ fn a_training_goes_on_from_its_last_state_to_the_weights_of_one_that_was_not_dis
     let mut resumed = trainer(&gpu.reopen().unwrap());
     resumed.resume(&state).unwrap();
     assert!(resumed.steps_done() > 0);
-    while resumed.steps_done() < 30 {
+    while resumed.steps_done() < 12 {
         resumed.step().unwrap();
     }
     assert!(resumed.weights().unwrap() == undisturbed.weights().unwrap());
@@ -178,7 +186,9 @@ fn needed(error: ModelError) -> u64 {
 
 /// Bytes that the model needs to be loaded.
 fn weights() -> u64 {
-    needed(Gpt2::load(&open(Some(0)), fixture("three_layers"), Precision::F32).err().unwrap())
+    static WEIGHTS: OnceLock<u64> = OnceLock::new();
+    let refused = || Gpt2::load(&open(Some(0)), fixture("three_layers"), Precision::F32).err().unwrap();
+    *WEIGHTS.get_or_init(|| needed(refused()))
 }
 
 /// What sizes on the device are multiples of.
@@ -196,12 +206,9 @@ fn load_with(bytes: u64) -> (Gpt2, Tensor) {
 
 #[test]
 fn a_pass_is_refused_by_an_estimate_that_is_what_it_takes() {
-    for (tokens, capture) in [
-        (8, Capture::all()),
-        (8, Capture::none()),
-        (3, Capture::all().layers("1").unwrap()),
-        (8, Capture::all().sites("attn.reversed").unwrap()),
-    ] {
+    for (tokens, capture) in
+        [(8, Capture::all()), (3, Capture::all().layers("1").unwrap().sites("attn.*,logits").unwrap())]
+    {
         let request = request(tokens, 0).capture(capture);
         let (model, _filler) = load_with(0);
         let error = model.trace(&request).err().unwrap();
