@@ -22,6 +22,9 @@ pub(crate) fn attention(
 ) -> Result<(), CliError> {
     tokens(page, &report.tokens);
     super::grid::grid(page, &report.heads);
+    if let Some(strongest) = report.heads.first() {
+        super::maps::maps(page, report, strongest, trace)?;
+    }
     page.heading("Heads", &format!("by ‖R‖; loss {:.4}", report.loss));
     let max = report.heads.first().map_or(0.0, |score| score.reversed_norm);
     page.line(paint(

@@ -13,6 +13,7 @@ mod grid;
 mod heads;
 mod layers;
 mod lens;
+mod maps;
 mod mediation;
 mod number;
 mod page;
