@@ -101,7 +101,7 @@ fn a_device_lost_under_traces_is_said_and_another_gives_the_same_bits() {
     assert!(message.contains("was lost while") && message.contains("open it again"), "{message}");
     // Everything else on it says the same.
     assert!(model.trace(&request).err().unwrap().is_device_lost());
-    assert!(model.trace_batch(&[request.clone()]).err().unwrap().is_device_lost());
+    assert!(model.trace_batch(std::slice::from_ref(&request)).err().unwrap().is_device_lost());
     assert!(model.logits(&request.ids, &Default::default()).unwrap_err().is_device_lost());
     assert!(generate(&model, &request.ids).err().unwrap().is_device_lost());
     assert!(Gpt2::load(&gpu, fixture("untied"), Precision::F32).err().unwrap().is_device_lost());
