@@ -1,15 +1,16 @@
-//! An open device: memory, pipelines, submission.
+//! An open device, and the memory on it.
 
+use crate::GpuError;
 use crate::adapter::{self, AdapterDescription, AdapterReport, GpuOptions};
 use crate::arena::{Arena, ArenaStats};
 use crate::failure::Failures;
-use crate::fault::{self, Fault};
+use crate::fault::Fault;
 use crate::image::{Extents, ImageLayout, Texture};
-use crate::kernel::Kernel;
-use crate::ops::{self, GemmVariant, Matrix};
+use crate::ops::GemmVariant;
+use crate::pipeline::Compiled;
 use crate::plan::Plan;
 use crate::tensor::{Dtype, Shape, Tensor, byte_len};
-use crate::{GpuError, Recorder};
+use crate::upload::UPLOAD_PIECE;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
@@ -55,29 +56,13 @@ pub(crate) struct Inner {
     memory_limit: Option<u64>,
     /// As given to [`Gpu::open`].
     pub(crate) options: GpuOptions,
-    pipelines: Mutex<HashMap<String, Compiled>>,
+    pub(crate) pipelines: Mutex<HashMap<String, Compiled>>,
     /// Mistakes planted by a test; none otherwise.
     pub(crate) faults: Vec<Fault>,
     pub(crate) arena: Arc<Arena>,
     pub(crate) staging: Mutex<Option<wgpu::Buffer>>,
     pub(crate) failures: Arc<Failures>,
 }
-
-/// A kernel on the device.
-#[derive(Clone)]
-pub(crate) struct Compiled {
-    kernel: Kernel,
-    pub(crate) pipeline: wgpu::ComputePipeline,
-    /// Bindings that it writes, by number.
-    pub(crate) written: Vec<u32>,
-    /// Bindings that are images, by number.
-    pub(crate) images: Vec<u32>,
-}
-
-/// Largest single piece handed to the queue at once while uploading: bounds the staging memory
-/// that wgpu holds until the next poll.
-const UPLOAD_PIECE: usize = 32 << 20;
-const UPLOADING: &str = "writing to it";
 
 impl Gpu {
     /// Chooses an adapter and opens it. Blocks.
@@ -308,177 +293,9 @@ impl Gpu {
         Ok(Some(Tensor::in_image(self.0.arena.adopt_image(texture), shape, dtype)))
     }
 
-    /// A new f32 tensor with these elements.
-    pub fn upload(&self, shape: impl Into<Shape>, values: &[f32]) -> Result<Tensor, GpuError> {
-        let tensor = self.tensor(shape)?;
-        self.write(&tensor, values)?;
-        Ok(tensor)
-    }
-
-    /// A new f16 tensor with these elements, given as bit patterns.
-    pub fn upload_f16(&self, shape: impl Into<Shape>, bits: &[u16]) -> Result<Tensor, GpuError> {
-        let tensor = self.allocate(shape.into(), Dtype::F16)?;
-        self.write_f16(&tensor, bits)?;
-        Ok(tensor)
-    }
-
-    /// A new u32 tensor with these elements.
-    pub fn upload_u32(&self, shape: impl Into<Shape>, values: &[u32]) -> Result<Tensor, GpuError> {
-        let tensor = self.allocate(shape.into(), Dtype::U32)?;
-        self.write_u32(&tensor, values)?;
-        Ok(tensor)
-    }
-
-    /// Replaces the elements of an f32 tensor.
-    pub fn write(&self, tensor: &Tensor, values: &[f32]) -> Result<(), GpuError> {
-        self.expect_elements(tensor, values.len(), Dtype::F32)?;
-        self.write_bytes(tensor, bytemuck::cast_slice(values))
-    }
-
-    /// Replaces the elements of an f16 tensor, given as bit patterns.
-    pub fn write_f16(&self, tensor: &Tensor, bits: &[u16]) -> Result<(), GpuError> {
-        self.expect_elements(tensor, bits.len(), Dtype::F16)?;
-        if bits.len().is_multiple_of(2) {
-            self.write_bytes(tensor, bytemuck::cast_slice(bits))
-        } else {
-            // Whole words are written: an odd count gets a zero after its last element.
-            let mut padded = bits.to_vec();
-            padded.push(0);
-            self.write_bytes(tensor, bytemuck::cast_slice(&padded))
-        }
-    }
-
-    /// Replaces the elements of a u32 tensor.
-    pub fn write_u32(&self, tensor: &Tensor, values: &[u32]) -> Result<(), GpuError> {
-        self.expect_elements(tensor, values.len(), Dtype::U32)?;
-        self.write_bytes(tensor, bytemuck::cast_slice(values))
-    }
-
-    fn expect_elements(&self, tensor: &Tensor, count: usize, dtype: Dtype) -> Result<(), GpuError> {
-        if tensor.dtype() != dtype {
-            return Err(GpuError::Dtype {
-                op: "write",
-                operand: "tensor",
-                expected: "values and tensor must agree",
-            });
-        }
-        if tensor.len() != count {
-            return Err(GpuError::Shape {
-                op: "write",
-                operand: "tensor",
-                found: tensor.shape(),
-                expected: format!("as many elements as the {count} values"),
-            });
-        }
-        Ok(())
-    }
-
-    fn write_bytes(&self, tensor: &Tensor, bytes: &[u8]) -> Result<(), GpuError> {
-        if tensor.is_planned() {
-            return Ok(());
-        }
-        let Some(buffer) = tensor.buffer() else { return self.write_image(tensor, bytes) };
-        for (index, piece) in bytes.chunks(UPLOAD_PIECE).enumerate() {
-            self.healthy(UPLOADING)?;
-            self.0.queue.write_buffer(buffer, (index * UPLOAD_PIECE) as u64, piece);
-            if bytes.len() > UPLOAD_PIECE {
-                // Lets the driver free the staging copy of each piece.
-                self.0.queue.submit([]);
-                self.poll(UPLOADING)?;
-            }
-        }
-        self.healthy(UPLOADING)
-    }
-
-    /// Through a buffer, some rows at a time.
-    fn write_image(&self, image: &Tensor, bytes: &[u8]) -> Result<(), GpuError> {
-        let (rows, columns) = (image.shape().rows(), image.shape().columns());
-        let row_bytes = columns * image.dtype().bytes();
-        // An even number of rows begins at a whole word, in f16 too.
-        let most = (UPLOAD_PIECE / row_bytes.max(1)).max(2) / 2 * 2;
-        for first_row in (0..rows).step_by(most) {
-            let count = most.min(rows - first_row);
-            let piece = self.allocate([count, columns].into(), image.dtype())?;
-            let start = first_row * row_bytes;
-            let end = (start + piece.byte_len() as usize).min(bytes.len());
-            self.write_bytes(&piece, &bytes[start..end])?;
-            let mut recorder = Recorder::new(self);
-            ops::pack(&mut recorder, ops::Pack { source: Matrix::of(&piece), image, first_row })?;
-            self.run(&recorder.finish()?)?;
-            self.wait()?;
-        }
-        Ok(())
-    }
-
     /// Waits until everything submitted is done; reports what the device complained of, if it did.
     pub fn wait(&self) -> Result<(), GpuError> {
         self.poll("waiting for it")
-    }
-
-    /// Every kernel compiled so far, by key.
-    pub(crate) fn compiled_kernels(&self) -> Vec<Kernel> {
-        let pipelines = self.0.pipelines.lock().unwrap_or_else(|e| e.into_inner());
-        let mut kernels: Vec<Kernel> = pipelines.values().map(|compiled| compiled.kernel.clone()).collect();
-        kernels.sort_by_key(Kernel::key);
-        kernels
-    }
-
-    /// The compiled kernel, from the cache or built now.
-    pub(crate) fn pipeline(&self, kernel: &Kernel) -> Result<Compiled, GpuError> {
-        let (key, identity) = (kernel.key(), kernel.identity());
-        let mut pipelines = self.0.pipelines.lock().unwrap_or_else(|e| e.into_inner());
-        if let Some(compiled) = pipelines.get(&identity) {
-            return Ok(compiled.clone());
-        }
-        let fail = |reason: String| GpuError::Kernel {
-            kernel: key.clone(),
-            adapter: self.adapter().name.clone(),
-            reason,
-        };
-        let source = fault::source(&self.0.faults, kernel).map_err(&fail)?;
-        let written = bindings_with(&source, &["var<storage, read_write>", ", write>"]);
-        let images = bindings_with(&source, &["texture_storage_2d_array"]);
-        let device = &self.0.device;
-        let during = || format!("compiling the kernel '{key}'");
-        self.healthy(during())?;
-        let internal = device.push_error_scope(wgpu::ErrorFilter::Internal);
-        let validation = device.push_error_scope(wgpu::ErrorFilter::Validation);
-        let descriptor = wgpu::ShaderModuleDescriptor {
-            label: Some(kernel.name),
-            source: wgpu::ShaderSource::Wgsl(source.into()),
-        };
-        let module = if self.0.options.checked || kernel.is_custom() {
-            device.create_shader_module(descriptor)
-        } else {
-            // SAFETY: the kernels are this crate's own; every operation in `ops` checks operand
-            // shapes before it dispatches, the kernels clamp or guard each index by those shapes,
-            // and their loops are bounded by them. The tests run the same kernels checked.
-            #[allow(unsafe_code, reason = "kernels without the driver-side checks")]
-            unsafe {
-                device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
-            }
-        };
-        let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-            label: Some(kernel.name),
-            layout: None,
-            module: &module,
-            entry_point: Some("main"),
-            compilation_options: wgpu::PipelineCompilationOptions {
-                // Every kernel of this crate writes workgroup memory before it reads it.
-                zero_initialize_workgroup_memory: kernel.is_custom(),
-                ..Default::default()
-            },
-            cache: None,
-        });
-        let validation = pollster::block_on(validation.pop());
-        let error = pollster::block_on(internal.pop()).or(validation);
-        self.healthy(during())?;
-        if let Some(error) = error {
-            return Err(fail(error.to_string()));
-        }
-        let compiled = Compiled { kernel: kernel.clone(), pipeline, written, images };
-        pipelines.insert(identity, compiled.clone());
-        Ok(compiled)
     }
 }
 
@@ -486,15 +303,6 @@ impl std::fmt::Debug for Gpu {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Gpu({})", self.adapter())
     }
-}
-
-/// Numbers of the bindings whose declaration has one of these texts in it.
-fn bindings_with(source: &str, texts: &[&str]) -> Vec<u32> {
-    source
-        .lines()
-        .filter(|line| texts.iter().any(|text| line.contains(text)))
-        .filter_map(|line| line.split_once("@binding(")?.1.split_once(')')?.0.parse().ok())
-        .collect()
 }
 
 /// A software adapter's memory is the machine's: what Linux reports as available.

@@ -26,11 +26,13 @@ mod image;
 mod kernel;
 pub mod ops;
 mod pass;
+mod pipeline;
 mod plan;
 mod readback;
 mod recorder;
 mod tensor;
 mod unblock;
+mod upload;
 
 pub use adapter::{AdapterDescription, AdapterReport, GpuOptions, enumerate_adapters};
 pub use arena::ArenaStats;
