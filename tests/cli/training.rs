@@ -179,7 +179,7 @@ fn bad_trainings() {
     fails(&["--warmup", "3"], &["warmup"]);
     fails(&["--tokenizer", &absent], &[&absent]);
     fails(&["--out", &bench.path("text.txt/out")], &["text.txt", "not a directory"]);
-    fails(&["--resume"], &["training-state.safetensors"]);
+    fails(&["--resume"], &["training-state.safetensors", "without --resume"]);
     fails(&["--adapter", "reference"], &["--adapter"]);
     let usage = |flags: &[&str], part: &str| bench.train("out", flags).fails_as_usage(&[part]);
     usage(&["--steps", "2", "--betas", "0.9"], "--betas");

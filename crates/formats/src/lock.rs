@@ -36,7 +36,11 @@ impl DirectoryLock {
                     let _ = file.read_to_string(&mut owner);
                     return Err(busy(directory, purpose, owner.trim().parse().ok()));
                 }
-                Err(_) => return Ok(DirectoryLock { path, file: None }),
+                Err(_) => {
+                    // Without locks it says nothing, and nobody would remove it.
+                    let _ = fs::remove_file(&path);
+                    return Ok(DirectoryLock { path, file: None });
+                }
             }
             // Between opening and locking, the owner before may have removed the file: the lock must be on the one
             // that others find.

@@ -58,6 +58,12 @@ pub fn state_file(out: &Path) -> PathBuf {
 /// # Errors
 /// When there is none, or its options, shape or text differ from the trainer's.
 pub fn resume(trainer: &mut Trainer, out: &Path) -> Result<(), ModelError> {
+    if !state_file(out).exists() {
+        let reason = format!(
+            "has no {STATE_FILE}: no training was cut off here behind its first checkpoint; start it without --resume"
+        );
+        return Err(FormatError::malformed(out, reason).into());
+    }
     trainer.resume(&state_file(out))
 }
 
