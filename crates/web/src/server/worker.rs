@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use retrograd::RequestError;
+use retrograd::{Config, RequestError, Tokenizer};
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
@@ -32,7 +32,14 @@ struct Job {
 pub(crate) struct Worker {
     jobs: Mutex<SyncSender<Job>>,
     waiting: Arc<AtomicUsize>,
-    model: Arc<ServedModel>,
+    asked: Asked,
+}
+
+/// What requests are checked against.
+enum Asked {
+    Model(Arc<ServedModel>),
+    /// A model's shape and tokenizer alone.
+    Shape(Box<(Config, Option<Tokenizer>)>),
 }
 
 impl Worker {
@@ -58,12 +65,27 @@ impl Worker {
                 }
             })
             .map_err(ServeError::Runtime)?;
-        Ok(Worker { jobs: Mutex::new(jobs), waiting, model })
+        Ok(Worker { jobs: Mutex::new(jobs), waiting, asked: Asked::Model(model) })
+    }
+
+    /// One that checks requests and then computes nothing.
+    #[cfg(unix)]
+    pub(crate) fn idle(config: Config, tokenizer: Option<Tokenizer>) -> Worker {
+        let (jobs, _) = sync_channel(0);
+        Worker {
+            jobs: Mutex::new(jobs),
+            waiting: Arc::default(),
+            asked: Asked::Shape(Box::new((config, tokenizer))),
+        }
     }
 
     /// Checks a request and puts it into the queue.
     pub(crate) fn submit(&self, request: RunRequest, max_tokens: usize) -> Result<Events, Refusal> {
-        let plan = request.plan(self.model.config(), self.model.tokenizer(), max_tokens)?;
+        let (config, tokenizer) = match &self.asked {
+            Asked::Model(model) => (model.config(), model.tokenizer()),
+            Asked::Shape(shape) => (&shape.0, shape.1.as_ref()),
+        };
+        let plan = request.plan(config, tokenizer, max_tokens)?;
         let (events, receiver) = unbounded_channel();
         let ahead = self.waiting.fetch_add(1, Ordering::AcqRel);
         send(&events, &json!({"event": "queued", "ahead": ahead}));
