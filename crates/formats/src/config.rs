@@ -1,9 +1,12 @@
 //! The shape of a GPT-2: what `config.json` says.
 
 use crate::FormatError;
+use crate::bounded::{self, Limits, brief};
 use serde_json::{Map, Value};
 use std::path::Path;
 
+/// GPT-2's own has 665 bytes and 30 values; others carry along what their trainings were given.
+const FILE_LIMITS: Limits = Limits { bytes: 1 << 20, values: 10_000 };
 /// Most blocks a configuration may ask for (GPT-2 XL has 48).
 pub(crate) const MAX_LAYERS: u64 = 1 << 10;
 /// Largest width (GPT-2 XL has 1,600).
@@ -14,6 +17,9 @@ pub(crate) const MAX_INNER: u64 = 1 << 18;
 pub(crate) const MAX_VOCABULARY: u64 = 1 << 22;
 /// Most positions (GPT-2 has 1,024).
 pub(crate) const MAX_POSITIONS: u64 = 1 << 20;
+/// Least and largest ε (GPT-2 has 1e-5): below, it would vanish in f32 and a constant row be divided by 0; above, nothing of
+/// a row would be left.
+const EPSILON: std::ops::RangeInclusive<f64> = 1e-30..=1.0;
 
 /// The shape of a GPT-2 model, named as Hugging Face's `config.json` names it.
 ///
@@ -69,10 +75,7 @@ impl Config {
 
     /// Reads a file with the content of a `config.json`.
     pub fn from_file(path: &Path) -> Result<Self, FormatError> {
-        let bytes = std::fs::read(path).map_err(|source| FormatError::io(path, source))?;
-        let value: Value = serde_json::from_slice(&bytes)
-            .map_err(|error| FormatError::malformed(path, format!("is not JSON: {error}")))?;
-        Config::from_json(path, &value)
+        Config::from_json(path, &bounded::read_json(path, FILE_LIMITS)?)
     }
 
     /// Checks and takes over a parsed `config.json`; `path` is where errors say it came from.
@@ -96,8 +99,14 @@ impl Config {
             // The value of every GPT-2; older files leave it out.
             None => 1e-5,
             Some(value) => match value.as_f64() {
-                Some(epsilon) if epsilon.is_finite() && epsilon > 0.0 => epsilon,
-                _ => return fields.fail(format!("layer_norm_epsilon is {value}; must be a number above 0")),
+                Some(epsilon) if EPSILON.contains(&epsilon) => epsilon,
+                _ => {
+                    let (least, most) = (EPSILON.start(), EPSILON.end());
+                    return fields.fail(format!(
+                        "layer_norm_epsilon is {}; must be a number from {least:e} to {most}",
+                        brief(value)
+                    ));
+                }
             },
         };
         let vocab_size = fields.size("vocab_size", MAX_VOCABULARY)?;
@@ -263,10 +272,4 @@ impl Fields<'_> {
         // reorder_and_upcast_attn changes the order of rounding in f16, not the function.
         Ok(())
     }
-}
-
-/// A value for an error message, cut short when it is long.
-fn brief(value: &Value) -> String {
-    let text = value.to_string();
-    if text.chars().count() <= 60 { text } else { text.chars().take(57).chain("...".chars()).collect() }
 }

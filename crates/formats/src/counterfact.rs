@@ -2,8 +2,12 @@
 //! facts to be replaced, and what to ask before and after.
 
 use crate::FormatError;
+use crate::bounded::{self, Limits};
 use serde_json::Value;
 use std::path::Path;
+
+/// The published file has 45 MB and 1.6 million values.
+const FILE_LIMITS: Limits = Limits { bytes: 256 << 20, values: 8 << 20 };
 
 /// One fact to be replaced.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,10 +57,8 @@ pub fn read_counterfact(path: &Path) -> Result<Vec<CounterFact>, FormatError> {
 /// The objects of a JSON list or of JSON Lines, each with the words for its place. An empty file is an error.
 pub(crate) fn records(path: &Path) -> Result<Vec<(String, Value)>, FormatError> {
     let malformed = |reason: String| FormatError::malformed(path, reason);
-    let bytes = std::fs::read(path).map_err(|source| FormatError::io(path, source))?;
-    let text = std::str::from_utf8(&bytes)
-        .map_err(|error| malformed(format!("is not UTF-8 text (byte {})", error.valid_up_to())))?;
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let text = &bounded::read_text(path, FILE_LIMITS.bytes)?;
+    bounded::check_values(path, text.as_bytes(), FILE_LIMITS)?;
     let mut found = Vec::new();
     if text.trim_start().starts_with('[') {
         let list: Vec<Value> =

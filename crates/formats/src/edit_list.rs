@@ -1,5 +1,6 @@
 //! Several edits in one file: JSON Lines, or a list.
 
+use crate::bounded::brief;
 use crate::counterfact::records;
 use crate::{FormatError, TokenId};
 use serde_json::Value;
@@ -46,7 +47,7 @@ fn either(
         (Some(_), None) => Err(format!("{text} is not a text")),
         (None, Some(value)) => match read(value) {
             Some(ids) if !ids.is_empty() => Ok(TextOrIds::Ids(ids)),
-            _ => Err(format!("{number} is {value}; expected token ids, whole numbers from 0")),
+            _ => Err(format!("{number} is {}; expected token ids, whole numbers from 0", brief(value))),
         },
         (Some(_), Some(_)) => Err(format!("has both {text} and {number}: give one")),
         (None, None) => Err(format!("{text} (or {number}) is missing")),

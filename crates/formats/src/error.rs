@@ -2,6 +2,26 @@
 
 use std::path::{Path, PathBuf};
 
+/// Characters of a message at most; beginning and end remain. What a file says about itself can be megabytes long.
+const LONGEST: usize = 1000;
+
+/// A message as one line that a terminal can show: messages quote names and values of files that anybody may have
+/// written, and a terminal obeys control characters.
+fn one_line(text: String) -> String {
+    // Bytes are no fewer than characters, so that the usual message is looked at only once.
+    if text.len() <= LONGEST && !text.contains(char::is_control) {
+        return text;
+    }
+    let shown = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    if text.chars().count() <= LONGEST {
+        return text.chars().map(shown).collect();
+    }
+    let head = text.chars().take(LONGEST - LONGEST / 4).map(shown);
+    let tail: Vec<char> = text.chars().rev().take(LONGEST / 4).collect();
+    let tail = tail.into_iter().rev().map(shown);
+    head.chain(["…".to_owned()]).chain(tail).collect()
+}
+
 /// A file or directory that could not be read or written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -35,7 +55,7 @@ impl FormatError {
 
     /// A file whose content is wrong.
     pub fn malformed(path: impl AsRef<Path>, reason: impl Into<String>) -> Self {
-        FormatError::Malformed { path: path.as_ref().to_owned(), reason: reason.into() }
+        FormatError::Malformed { path: path.as_ref().to_owned(), reason: one_line(reason.into()) }
     }
 }
 
@@ -53,6 +73,21 @@ pub struct RequestError {
 impl RequestError {
     /// `what` is wrong because of `reason`.
     pub fn invalid(what: impl Into<String>, reason: impl Into<String>) -> Self {
-        RequestError { what: what.into(), reason: reason.into() }
+        RequestError { what: one_line(what.into()), reason: one_line(reason.into()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_one_line() {
+        assert_eq!(RequestError::invalid("site", "'a' is none").to_string(), "site: 'a' is none");
+        let error = FormatError::malformed("m", "has no tensor a\nb\u{1b}[2J\u{9b}é").to_string();
+        assert_eq!(error, "m: has no tensor a\\nb\\u{1b}[2J\\u{9b}é");
+        let long = RequestError::invalid("token", format!("'{}' is unknown", "é".repeat(5000)));
+        assert_eq!(long.reason.chars().count(), LONGEST + 1);
+        assert!(long.reason.starts_with("'éé") && long.reason.ends_with("éé' is unknown"), "{long}");
     }
 }

@@ -1,10 +1,14 @@
 //! A long piece of work that can be broken off: what is done stands in a file, beside what was asked for.
 
+use crate::bounded::{self, Limits, brief};
 use crate::{FormatError, write_atomic};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
+
+/// A study of every head of the largest model that is supported has some ten thousand results.
+const FILE_LIMITS: Limits = Limits { bytes: 256 << 20, values: 8 << 20 };
 
 /// Results by name, in a JSON file that is written anew after each; with the options that they belong to.
 ///
@@ -33,13 +37,13 @@ impl Ledger {
     /// # Errors
     /// When the file is there and belongs to other options: the first that differs is named.
     pub fn open(path: &Path, options: Value) -> Result<Self, FormatError> {
-        let bytes = match std::fs::read(path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Ok(Ledger { path: path.to_owned(), options, done: Map::new() });
-            }
-            Err(error) => return Err(FormatError::io(path, error)),
-        };
+        if let Err(error) = std::fs::metadata(path)
+            && error.kind() == std::io::ErrorKind::NotFound
+        {
+            return Ok(Ledger { path: path.to_owned(), options, done: Map::new() });
+        }
+        let bytes = bounded::read(path, FILE_LIMITS.bytes)?;
+        bounded::check_values(path, &bytes, FILE_LIMITS)?;
         let wrong = |reason: String| FormatError::malformed(path, reason);
         let not_ours = || wrong("is not the progress of an earlier run; choose another directory".to_owned());
         let mut value: Value = serde_json::from_slice(&bytes).map_err(|_| not_ours())?;
@@ -105,14 +109,21 @@ fn difference(had: &Value, given: &Value) -> Option<String> {
         return None;
     }
     let (Value::Object(a), Value::Object(b)) = (had, given) else {
-        return Some(format!("{had} instead of {given}"));
+        return Some(format!("{} instead of {}", brief(had), brief(given)));
     };
-    let names = a.keys().chain(b.keys());
-    let shown = |value: Option<&Value>| value.map_or("nothing".to_owned(), Value::to_string);
-    names
-        .filter(|name| a.get(*name) != b.get(*name))
-        .map(|name| format!("{name} was {} and is now {}", shown(a.get(name)), shown(b.get(name))))
-        .next()
+    first_difference("", a, b)
+}
+
+/// The same of two objects, at any depth: `task.seed was 1 and is now 2`.
+fn first_difference(path: &str, had: &Map<String, Value>, given: &Map<String, Value>) -> Option<String> {
+    let shown = |value: Option<&Value>| value.map_or("nothing".to_owned(), brief);
+    let name = had.keys().chain(given.keys()).find(|name| had.get(*name) != given.get(*name))?;
+    match (had.get(name), given.get(name)) {
+        (Some(Value::Object(had)), Some(Value::Object(given))) => {
+            first_difference(&format!("{path}{name}."), had, given)
+        }
+        (had, given) => Some(format!("{path}{name} was {} and is now {}", shown(had), shown(given))),
+    }
 }
 
 #[cfg(test)]
@@ -138,8 +149,30 @@ mod tests {
         assert_eq!(kept.to_bits(), exact.to_bits());
         let error = Ledger::open(&path, json!({"seed": 2, "alpha": [1.0, -2.0]})).unwrap_err().to_string();
         assert!(error.contains("seed was 1 and is now 2"), "{error}");
+        let nested = |seed: u32| json!({"task": {"name": "x".repeat(100), "seed": seed}});
+        let other = dir.path().join("nested.json");
+        Ledger::open(&other, nested(1)).unwrap().entry("a", || Ok::<u32, FormatError>(1)).unwrap();
+        let error = Ledger::open(&other, nested(2)).unwrap_err().to_string();
+        assert!(error.contains("(task.seed was 1 and is now 2)"), "{error}");
         std::fs::write(&path, "[1, 2]").unwrap();
         assert!(Ledger::open(&path, json!({})).unwrap_err().to_string().contains("another directory"));
+    }
+
+    #[test]
+    fn every_number_comes_back_with_its_bits() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("progress.json");
+        // Bits from all over, by a multiplicative generator (Knuth's constants).
+        let bits = (0..20_000u64).scan(1u64, |state, _| {
+            *state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            Some(*state)
+        });
+        let numbers: Vec<f64> = bits.map(f64::from_bits).filter(|number| number.is_finite()).collect();
+        let write = || Ok::<_, FormatError>(numbers.clone());
+        Ledger::open(&path, json!({})).unwrap().entry("a", write).unwrap();
+        let nothing = || Ok::<Vec<f64>, FormatError>(Vec::new());
+        let kept = Ledger::open(&path, json!({})).unwrap().entry("a", nothing).unwrap();
+        assert!(kept.iter().map(|x| x.to_bits()).eq(numbers.iter().map(|x| x.to_bits())));
     }
 
     #[test]

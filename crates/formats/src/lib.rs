@@ -7,6 +7,7 @@
 //! f64 oracle both stand on it, and on nothing else in common.
 
 mod atomic;
+mod bounded;
 mod capture;
 mod config;
 mod counterfact;

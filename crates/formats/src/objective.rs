@@ -92,7 +92,9 @@ impl Objective {
             }
             Objective::Delta { first_position, delta } => {
                 let rows = delta.len() / config.vocab_size;
-                if rows == 0 || rows * config.vocab_size != delta.len() || first_position + rows > ids.len() {
+                let end = first_position.checked_add(rows);
+                let fits = end.is_some_and(|end| end <= ids.len());
+                if rows == 0 || rows * config.vocab_size != delta.len() || !fits {
                     return Err(RequestError::invalid(
                         "delta on the logits",
                         format!(

@@ -4,6 +4,7 @@ use crate::safetensors_file::SafetensorsFile;
 use crate::trace_file::parse_objective;
 use crate::{Config, FormatError, Objective, ResolvedObjective, Site, TokenId, Weights};
 use safetensors::Dtype;
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -76,8 +77,11 @@ impl ReferenceFile {
     /// Its tensors but for `tokens`: those of a model of this shape, and the names of the others.
     pub fn names(&self, config: &Config) -> (Vec<ReferenceName>, Vec<String>) {
         let (mut known, mut unknown) = (Vec::new(), Vec::new());
+        // Made once: a file may have as many names as the model.
+        let parameters: HashSet<String> =
+            Weights::parameter_names(config, !config.tie_word_embeddings).into_iter().collect();
         for name in self.file.names().into_iter().filter(|name| name != "tokens") {
-            match parse_name(&name, config) {
+            match parse_name(&name, config, &parameters) {
                 Some(parsed) => known.push(parsed),
                 None => unknown.push(name),
             }
@@ -155,7 +159,7 @@ impl std::fmt::Display for ReferenceName {
     }
 }
 
-fn parse_name(name: &str, config: &Config) -> Option<ReferenceName> {
+fn parse_name(name: &str, config: &Config, parameters: &HashSet<String>) -> Option<ReferenceName> {
     if let Ok(site) = Site::from_str(name) {
         return site
             .layer()
@@ -163,8 +167,7 @@ fn parse_name(name: &str, config: &Config) -> Option<ReferenceName> {
             .then_some(ReferenceName::Site(site));
     }
     let parameter = name.strip_suffix(".grad")?;
-    let names = Weights::parameter_names(config, !config.tie_word_embeddings);
-    names.iter().any(|known| known == parameter).then(|| ReferenceName::Gradient(parameter.to_owned()))
+    parameters.contains(parameter).then(|| ReferenceName::Gradient(parameter.to_owned()))
 }
 
 /// `tokens`, in any integer type.

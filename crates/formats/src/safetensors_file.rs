@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 const PREFIX: usize = 8;
 /// The format's own limit; the header of GPT-2 XL has 60 thousand bytes.
 const MAX_HEADER: u64 = 100_000_000;
+/// Tensors at most: the largest model that config.json may describe, of 1,024 blocks, makes traces of 20 thousand.
+const MAX_TENSORS: usize = 1 << 17;
 
 /// A mapped file whose header has been checked against its size.
 #[derive(Debug)]
@@ -53,6 +55,11 @@ impl SafetensorsFile {
             )));
         }
         let data_start = PREFIX + length as usize;
+        // Each tensor is an object; strings may have braces too, few. Counted before any is made.
+        let objects = map[PREFIX..data_start].iter().filter(|byte| **byte == b'{').count();
+        if objects > MAX_TENSORS {
+            return Err(malformed(format!("has about {objects} tensors; {MAX_TENSORS} at most are read")));
+        }
         let header: Metadata = serde_json::from_slice(&map[PREFIX..data_start])
             .map_err(|error| malformed(format!("has a damaged header: {error}")))?;
         let (described, held) = (header.data_len(), map.len() - data_start);

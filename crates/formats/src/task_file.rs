@@ -2,11 +2,12 @@
 //! al. 2024).
 
 use crate::FormatError;
+use crate::bounded::{self, Limits, brief};
 use serde_json::Value;
 use std::path::Path;
 
-/// Bytes that a task file may have: lists of words are small.
-const MOST_BYTES: u64 = 64 << 20;
+/// Lists of words are small: the largest of the function-vectors data has 9 thousand pairs in 0.5 MB.
+const FILE_LIMITS: Limits = Limits { bytes: 64 << 20, values: 4 << 20 };
 
 /// One pair of a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,17 +23,8 @@ pub struct TaskPair {
 /// # Errors
 /// The entry that is not of the format is named by its place, from 0, and its field.
 pub fn read_task(path: &Path) -> Result<Vec<TaskPair>, FormatError> {
-    let size = std::fs::metadata(path).map_err(|error| FormatError::io(path, error))?.len();
-    if size > MOST_BYTES {
-        return Err(FormatError::malformed(
-            path,
-            format!("has {size} bytes; a task file has at most {MOST_BYTES}"),
-        ));
-    }
-    let text = std::fs::read(path).map_err(|error| FormatError::io(path, error))?;
+    let value = bounded::read_json(path, FILE_LIMITS)?;
     let fail = |reason: String| FormatError::malformed(path, reason);
-    let value: Value =
-        serde_json::from_slice(&text).map_err(|error| fail(format!("is not JSON: {error}")))?;
     let Value::Array(entries) = value else {
         return Err(fail("is not a list of {\"input\": …, \"output\": …}".to_owned()));
     };
@@ -47,7 +39,9 @@ pub fn read_task(path: &Path) -> Result<Vec<TaskPair>, FormatError> {
                 let text = match entry.get(name) {
                     Some(Value::String(text)) => text.trim().to_owned(),
                     Some(Value::Number(number)) => number.to_string(),
-                    Some(other) => return Err(fail(format!("entry {at}: {name} is {other}, not a text"))),
+                    Some(other) => {
+                        return Err(fail(format!("entry {at}: {name} is {}, not a text", brief(other))));
+                    }
                     None => return Err(fail(format!("entry {at}: {name} is missing"))),
                 };
                 if text.is_empty() { Err(fail(format!("entry {at}: {name} is empty"))) } else { Ok(text) }

@@ -2,10 +2,22 @@
 
 use super::{END_OF_TEXT, Tokenizer};
 use crate::FormatError;
+use crate::bounded::{self, Limits, brief};
 use crate::config::MAX_VOCABULARY;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+
+/// GPT-2's tokenizer.json has 2 MB and 250 thousand values, those of the largest vocabularies that are in use (a quarter of a
+/// million tokens) 33 MB and 2 million. vocab.json and merges.txt are parts of it.
+const FILE_LIMITS: Limits = Limits { bytes: 64 << 20, values: 8 << 20 };
+
+/// The pre-tokenizers that may stand beside ByteLevel in a sequence: those of published byte-level tokenizers. Others
+/// panic for settings that nobody checks, such as FixedLength for a length of 0.
+const PRE_TOKENIZERS: [&str; 5] = ["ByteLevel", "Sequence", "Split", "Digits", "Punctuation"];
+
+/// Ids that may belong to no token. An embedding has a row for each: published vocabularies leave out some, for later use.
+const MAX_GAPS: usize = 1 << 16;
 
 /// The normalisers that a file may ask for: those whose settings cannot be malformed binary tables.
 const NORMALIZERS: [&str; 9] =
@@ -16,14 +28,14 @@ impl Tokenizer {
     pub fn from_dir(dir: &Path) -> Result<Option<Self>, FormatError> {
         let whole = dir.join("tokenizer.json");
         if whole.is_file() {
-            let value = read_json(&whole)?;
+            let value = bounded::read_json(&whole, FILE_LIMITS)?;
             return Tokenizer::from_json(value, Some(&whole)).map(Some);
         }
         let (vocab, merges) = (dir.join("vocab.json"), dir.join("merges.txt"));
         match (vocab.is_file(), merges.is_file()) {
             (false, false) => Ok(None),
             (true, true) => {
-                let value = byte_level_bpe(read_json(&vocab)?, read_merges(&merges)?);
+                let value = byte_level_bpe(bounded::read_json(&vocab, FILE_LIMITS)?, read_merges(&merges)?);
                 Tokenizer::from_json(value, Some(&vocab)).map(Some)
             }
             (true, false) => Err(FormatError::malformed(dir, "has vocab.json but no merges.txt")),
@@ -106,22 +118,19 @@ fn byte_level_bpe(vocab: Value, merges: Value) -> Value {
     })
 }
 
-fn read_json(path: &Path) -> Result<Value, FormatError> {
-    let bytes = std::fs::read(path).map_err(|source| FormatError::io(path, source))?;
-    serde_json::from_slice(&bytes)
-        .map_err(|error| FormatError::malformed(path, format!("is not JSON: {error}")))
-}
-
 /// The pairs of a `merges.txt`: one a line, apart by one blank, after a line `#version`.
 fn read_merges(path: &Path) -> Result<Value, FormatError> {
-    let bytes = std::fs::read(path).map_err(|source| FormatError::io(path, source))?;
-    let text = String::from_utf8(bytes).map_err(|_| FormatError::malformed(path, "is not UTF-8"))?;
+    let text = bounded::read_text(path, FILE_LIMITS.bytes)?;
     let mut pairs = Vec::new();
     for (number, line) in text.lines().enumerate() {
         if line.is_empty() || (number == 0 && line.starts_with("#version")) {
             continue;
         }
         match line.split(' ').collect::<Vec<_>>()[..] {
+            [_, _] if pairs.len() as u64 == MAX_VOCABULARY => {
+                let reason = format!("has more than {MAX_VOCABULARY} merges, one for each token at most");
+                return Err(FormatError::malformed(path, reason));
+            }
             [left, right] if !left.is_empty() && !right.is_empty() => pairs.push(json!([left, right])),
             _ => {
                 let reason = format!("line {} is not two tokens with one blank between", number + 1);
@@ -137,7 +146,9 @@ fn check_model(model: &mut Map<String, Value>) -> Result<BTreeSet<u64>, String> 
     match model.get("type") {
         None | Some(Value::Null) => {}
         Some(Value::String(kind)) if kind == "BPE" => {}
-        Some(kind) => return Err(format!("is a tokenizer of type {kind}; only byte-level BPE is supported")),
+        Some(kind) => {
+            return Err(format!("is a tokenizer of type {}; only byte-level BPE is supported", brief(kind)));
+        }
     }
     model.insert("type".to_owned(), "BPE".into());
     // Dropout is for training tokenisation at random.
@@ -146,7 +157,7 @@ fn check_model(model: &mut Map<String, Value>) -> Result<BTreeSet<u64>, String> 
         match model.get(name) {
             None | Some(Value::Null) => {}
             Some(Value::String(text)) if text.is_empty() => {}
-            Some(text) => return Err(format!("{name} is {text}; byte-level BPE has none")),
+            Some(text) => return Err(format!("{name} is {}; byte-level BPE has none", brief(text))),
         }
     }
     if !model.get("merges").is_some_and(Value::is_array) {
@@ -159,9 +170,16 @@ fn check_model(model: &mut Map<String, Value>) -> Result<BTreeSet<u64>, String> 
     for (token, id) in vocab {
         let Some(number) = id.as_u64().filter(|id| *id < MAX_VOCABULARY) else {
             return Err(format!(
-                "the id of '{token}' is {id}; must be a whole number below {MAX_VOCABULARY}"
+                "the id of '{token}' is {}; must be a whole number below {MAX_VOCABULARY}",
+                brief(id)
             ));
         };
+        if number >= (vocab.len() + MAX_GAPS) as u64 {
+            return Err(format!(
+                "the id of '{token}' is {number}, but there are only {} tokens: ids must follow each other",
+                vocab.len()
+            ));
+        }
         if !ids.insert(number) {
             return Err(format!("the id {number} of '{token}' belongs to another token too"));
         }
@@ -177,17 +195,56 @@ fn check_normalizer(value: &Value) -> Result<(), String> {
     if !NORMALIZERS.contains(&kind) {
         return Err(format!("has a normalizer {kind}, which is not supported"));
     }
+    // A pattern that matches nothing between two characters makes the library panic, and of a regular expression that
+    // cannot be told beforehand.
+    let text = value.pointer("/pattern/String").and_then(Value::as_str);
+    if kind == "Replace" && text.is_none_or(str::is_empty) {
+        return Err(
+            "has a normalizer that replaces by a regular expression or an empty text, which is not supported"
+                .to_owned(),
+        );
+    }
     value.get("normalizers").and_then(Value::as_array).into_iter().flatten().try_for_each(check_normalizer)
 }
 
 fn check_byte_level(value: &Value) -> Result<(), String> {
     let is_byte_level = |value: &Value| value.get("type").and_then(Value::as_str) == Some("ByteLevel");
     let listed = value.get("pretokenizers").and_then(Value::as_array);
-    if is_byte_level(value) || listed.is_some_and(|list| list.iter().any(is_byte_level)) {
-        Ok(())
-    } else {
-        Err("its pre_tokenizer is not ByteLevel; only byte-level BPE is supported".to_owned())
+    if !is_byte_level(value) && !listed.is_some_and(|list| list.iter().any(is_byte_level)) {
+        return Err("its pre_tokenizer is not ByteLevel; only byte-level BPE is supported".to_owned());
     }
+    check_pre_tokenizer(value)
+}
+
+fn check_pre_tokenizer(value: &Value) -> Result<(), String> {
+    let kind = value.get("type").and_then(Value::as_str).unwrap_or("without a type");
+    if !PRE_TOKENIZERS.contains(&kind) {
+        return Err(format!("has a pre_tokenizer {kind}, which is not supported"));
+    }
+    if let Some(pattern) = value.pointer("/pattern/Regex").and_then(Value::as_str)
+        && !is_linear(pattern)
+    {
+        return Err(format!(
+            "splits by '{pattern}', for which a text could take for ever; of what looks ahead or back only \
+             {BLANKS_BEFORE_A_BLANK} as an alternative by itself is supported"
+        ));
+    }
+    value
+        .get("pretokenizers")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .try_for_each(check_pre_tokenizer)
+}
+
+/// All blanks of a run but the last: in the patterns of GPT-2 and of all that came of it.
+const BLANKS_BEFORE_A_BLANK: &str = r"\s+(?!\S)";
+
+/// Whether a regular expression takes time in proportion to the text. The library tries alternatives one after the other
+/// only for what an automaton cannot do, of which such patterns have one piece.
+fn is_linear(pattern: &str) -> bool {
+    let plain: Vec<&str> = pattern.split('|').filter(|branch| *branch != BLANKS_BEFORE_A_BLANK).collect();
+    regex_syntax::parse(&plain.join("|")).is_ok()
 }
 
 /// See [`Tokenizer::exact`].

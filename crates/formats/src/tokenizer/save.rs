@@ -9,6 +9,20 @@ impl Tokenizer {
     /// Writes `tokenizer.json`, `vocab.json`, `merges.txt` and `tokenizer_config.json` into `dir`, which must
     /// exist, as transformers and [`from_dir`](Tokenizer::from_dir) read them.
     pub fn save(&self, dir: &Path) -> Result<(), FormatError> {
+        // The library would write what is missing to standard output, where documents go.
+        let vocab = self.inner.get_vocab(false);
+        let size = vocab.values().max().map_or(0, |largest| *largest as usize + 1);
+        if vocab.len() < size {
+            let mut ids: Vec<u32> = vocab.into_values().collect();
+            ids.sort_unstable();
+            let gap = ids.iter().zip(0..).find(|(id, at)| *id != at).map_or(0, |(_, at)| at);
+            return Err(FormatError::malformed(
+                self.place(),
+                format!(
+                    "cannot be written: no token of its model has the id {gap}, though others have larger ones"
+                ),
+            ));
+        }
         let value = serde_json::to_value(&self.inner)
             .map_err(|error| FormatError::malformed(self.place(), format!("cannot be written: {error}")))?;
 

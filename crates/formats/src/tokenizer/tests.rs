@@ -322,3 +322,42 @@ const PYTHON_MERGES: [&str; 23] = [
     "he", "the", "at", "Ġc", "Ġthe", "Ġcat", "nd", "'s", "Zo", "af", "and", "do", "end", "mat", "on", "sat",
     "Ã©", "Ã«", "ĠZo", "Ġand", "Ġdo", "Ġend", "Ġmat",
 ];
+
+#[test]
+fn settings_that_the_library_takes_on_trust_are_checked() {
+    let byte_level = json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true});
+    let with = |part: &str, value: Value| {
+        let mut file = json!({"added_tokens": [], "pre_tokenizer": byte_level, "model": {"vocab": {"a": 0}, "merges": []}});
+        file[part] = value;
+        Tokenizer::from_json(file, None)
+    };
+    let before = |other: Value| json!({"type": "Sequence", "pretokenizers": [other, byte_level]});
+    let split = |pattern: &str| {
+        before(
+            json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false}),
+        )
+    };
+    let refused = |part: &str, value: Value, reason: &str| {
+        let error = with(part, value).unwrap_err().to_string();
+        assert!(error.contains(reason), "{error}");
+    };
+    refused(
+        "pre_tokenizer",
+        before(json!({"type": "FixedLength", "length": 0})),
+        "FixedLength, which is not supported",
+    );
+    refused("pre_tokenizer", split("(?=a)(a*)*b"), "could take for ever");
+    refused("pre_tokenizer", split(r"(a)\1"), "could take for ever");
+    let published =
+        r"(?i:'s|'t)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+    assert!(with("pre_tokenizer", split(published)).is_ok());
+
+    let replace = |pattern: Value| json!({"type": "Replace", "pattern": pattern, "content": "b"});
+    refused("normalizer", replace(json!({"Regex": "x*"})), "by a regular expression or an empty text");
+    refused(
+        "normalizer",
+        json!({"type": "Sequence", "normalizers": [replace(json!({"String": ""}))]}),
+        "empty text",
+    );
+    assert!(with("normalizer", replace(json!({"String": "x"}))).is_ok());
+}

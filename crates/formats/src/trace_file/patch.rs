@@ -30,6 +30,8 @@ pub fn load_patch(
             .and_then(|rest| rest.split_once('.'))
             .filter(|(_, rest)| *rest == suffix)
             .and_then(|(layer, _)| layer.parse::<usize>().ok())
+            // Not also under another spelling, as h.01.
+            .filter(|layer| name == format!("transformer.h.{layer}.{suffix}"))
         else {
             continue;
         };

@@ -1,25 +1,29 @@
 //! Weights spread over several files, which `model.safetensors.index.json` lists.
 
 use crate::FormatError;
+use crate::bounded::{self, Limits, brief};
 use crate::safetensors_file::SafetensorsFile;
-use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Component, Path};
+
+/// The index of GPT-2 XL would have 60 kB and 600 values. The largest model that config.json may describe has 12 thousand
+/// tensors.
+const INDEX_LIMITS: Limits = Limits { bytes: 16 << 20, values: 1 << 17 };
+/// Shards at most: models of a hundred times this project's size have some dozens.
+const MAX_SHARDS: usize = 1024;
 
 /// Opens every shard of an index and checks that each tensor is where the index says.
 pub(super) fn open(dir: &Path, index: &Path) -> Result<Vec<SafetensorsFile>, FormatError> {
     let malformed = |reason: String| FormatError::malformed(index, reason);
-    let bytes = std::fs::read(index).map_err(|source| FormatError::io(index, source))?;
-    let value: Value =
-        serde_json::from_slice(&bytes).map_err(|error| malformed(format!("is not JSON: {error}")))?;
-    let Some(map) = value.get("weight_map").and_then(Value::as_object) else {
+    let value = bounded::read_json(index, INDEX_LIMITS)?;
+    let Some(map) = value.get("weight_map").and_then(serde_json::Value::as_object) else {
         return Err(malformed("has no weight_map".to_owned()));
     };
 
     let mut tensors_of: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (tensor, shard) in map {
         let Some(shard) = shard.as_str() else {
-            return Err(malformed(format!("the shard of {tensor} is {shard}, not a file name")));
+            return Err(malformed(format!("the shard of {tensor} is {}, not a file name", brief(shard))));
         };
         if !is_plain_name(shard) {
             return Err(malformed(format!(
@@ -27,6 +31,10 @@ pub(super) fn open(dir: &Path, index: &Path) -> Result<Vec<SafetensorsFile>, For
             )));
         }
         tensors_of.entry(shard).or_default().push(tensor);
+    }
+
+    if tensors_of.len() > MAX_SHARDS {
+        return Err(malformed(format!("names {} shards; {MAX_SHARDS} at most are opened", tensors_of.len())));
     }
 
     let mut files = Vec::with_capacity(tensors_of.len());

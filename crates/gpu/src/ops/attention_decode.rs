@@ -43,10 +43,13 @@ pub fn attention_decode(recorder: &mut Recorder, op: AttentionDecode<'_>) -> Res
     let layout = RowLayout::single(&recorder.gpu);
     let lanes = layout.lanes;
     let per_lane = capacity.div_ceil(lanes as usize);
+    // Scores, a product for each token; exponentials; sums over all tokens for each column. Of a loop inside another the
+    // look that ends it counts each time: lavapipe counts those too.
+    let columns = head_columns.div_ceil(lanes as usize);
     expect::iterations(
         OP,
         "the cache",
-        per_lane * (head_columns + 1) + head_columns.div_ceil(lanes as usize) * (capacity + 1),
+        per_lane * (head_columns + 2) + per_lane + columns * (capacity + 2) + columns,
     )?;
     let scale = 1.0 / (head_columns as f32).sqrt();
     recorder.dispatch(

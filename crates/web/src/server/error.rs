@@ -56,7 +56,9 @@ struct Inner<'a> {
 
 impl Refusal {
     pub(crate) fn new(status: StatusCode, what: impl Into<String>, message: impl Into<String>) -> Self {
-        Refusal { status, what: what.into(), message: message.into() }
+        // As any error's words: one line, whatever the client wrote that they quote.
+        let RequestError { what, reason: message, .. } = RequestError::invalid(what, message);
+        Refusal { status, what, message }
     }
 
     /// As a JSON value, for a response or for a line of a stream.

@@ -26,12 +26,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 /// Bytes of a request's body at most: a prompt of the longest context many times over.
 pub(crate) const MAX_BODY: usize = 256 << 10;
+/// Bytes of a request's first line and headers at most: browsers send 1 kB.
+const MAX_HEAD: usize = 64 << 10;
 /// How long a client may take to send its request.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Connections at a time; more wait to be accepted.
@@ -71,16 +74,7 @@ pub(crate) async fn listen(options: &ServeOptions) -> Result<TcpListener, ServeE
 
 /// Takes connections until Ctrl-C.
 pub(crate) async fn run(listener: TcpListener, state: Arc<State>) {
-    let routes = Router::new()
-        .route("/", get(html))
-        .route("/api/model", get(model))
-        .route("/api/run", post(run_prompt))
-        .fallback(|| async { Refusal::new(StatusCode::NOT_FOUND, "address", "there is nothing here") })
-        .method_not_allowed_fallback(|| async {
-            Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method", "is not the one this address takes")
-        })
-        .layer(from_fn_with_state(state.clone(), guard))
-        .with_state(state);
+    let routes = routes(state);
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     let mut ctrl_c = std::pin::pin!(tokio::signal::ctrl_c());
     loop {
@@ -94,15 +88,37 @@ pub(crate) async fn run(listener: TcpListener, state: Arc<State>) {
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
-        let service = TowerToHyperService::new(routes.clone());
+        let routes = routes.clone();
         tokio::spawn(async move {
             let _place = place;
-            let mut http = hyper::server::conn::http1::Builder::new();
-            http.timer(TokioTimer::new()).header_read_timeout(PATIENCE).max_buf_size(64 << 10);
-            // An error here is the client's: it went away, or what it sent is not HTTP.
-            let _ = http.serve_connection(TokioIo::new(stream), service).await;
+            serve_connection(stream, routes).await;
         });
     }
+}
+
+/// What is answered at which address.
+pub(crate) fn routes(state: Arc<State>) -> Router {
+    Router::new()
+        .route("/", get(html))
+        .route("/api/model", get(model))
+        .route("/api/run", post(run_prompt))
+        .fallback(|| async { Refusal::new(StatusCode::NOT_FOUND, "address", "there is nothing here") })
+        .method_not_allowed_fallback(|| async {
+            Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method", "is not the one this address takes")
+        })
+        .layer(from_fn_with_state(state.clone(), guard))
+        .with_state(state)
+}
+
+/// Answers the requests that come over a connection.
+pub(crate) async fn serve_connection(stream: impl AsyncRead + AsyncWrite + Unpin, routes: Router) {
+    let mut http = hyper::server::conn::http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(PATIENCE).max_buf_size(MAX_HEAD);
+    // One request a connection: a second one that is no HTTP, sent before the first is answered, is more than hyper 1.12
+    // is made for. On one machine a connection costs nothing.
+    http.keep_alive(false);
+    // An error here is the client's: it went away, or what it sent is not HTTP.
+    let _ = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes)).await;
 }
 
 /// Refuses who may not ask; says to the browser what the page may do.
@@ -146,17 +162,21 @@ async fn run_prompt(Shared(state): Shared<Arc<State>>, request: Request) -> Resu
         ));
     }
     let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+    let announced = announced.and_then(|length| length.parse::<u64>().ok());
     let too_large = || {
         let message = format!("is larger than the {MAX_BODY} bytes that are taken");
         Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "body", message)
     };
-    if announced.and_then(|length| length.parse::<u64>().ok()).is_some_and(|length| length > MAX_BODY as u64)
-    {
+    if announced.is_some_and(|length| length > MAX_BODY as u64) {
         return Err(too_large());
     }
     let body = match timeout(PATIENCE, to_bytes(request.into_body(), MAX_BODY)).await {
         Ok(Ok(body)) => body,
-        Ok(Err(_)) => return Err(too_large()),
+        // Without an announced length the two cannot be told apart.
+        Ok(Err(_)) if announced.is_none() => return Err(too_large()),
+        Ok(Err(_)) => {
+            return Err(Refusal::new(StatusCode::BAD_REQUEST, "body", "ended before its announced length"));
+        }
         Err(_) => {
             return Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, "body", "did not arrive within 10 s"));
         }

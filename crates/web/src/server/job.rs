@@ -44,6 +44,34 @@ struct Shape {
     n_positions: usize,
 }
 
+impl ModelInfo {
+    pub(crate) fn new(
+        name: String,
+        adapter: String,
+        config: &Config,
+        tokenizer: bool,
+        max_tokens: usize,
+    ) -> Self {
+        ModelInfo {
+            schema: "retrograd-served-model/1",
+            retrograd: env!("CARGO_PKG_VERSION"),
+            shape: Shape {
+                name,
+                n_layer: config.n_layer,
+                n_head: config.n_head,
+                n_embd: config.n_embd,
+                vocab_size: config.vocab_size,
+                n_positions: config.n_positions,
+            },
+            tokenizer,
+            adapter,
+            example: if tokenizer { EXAMPLE.to_owned() } else { "#0".to_owned() },
+            max_tokens: max_tokens.min(config.n_positions),
+            max_prompt_bytes: super::http::MAX_BODY,
+        }
+    }
+}
+
 /// What is run where nothing was asked yet.
 const EXAMPLE: &str = "The capital of France is";
 
@@ -82,25 +110,8 @@ impl ServedModel {
                 (model.0.name().to_owned(), "reference [f64 on the CPU]".to_owned())
             }
         };
-        let config = self.config();
         let name = std::path::Path::new(&path).file_name().map(|name| name.to_string_lossy().into_owned());
-        ModelInfo {
-            schema: "retrograd-served-model/1",
-            retrograd: env!("CARGO_PKG_VERSION"),
-            shape: Shape {
-                name: name.unwrap_or(path),
-                n_layer: config.n_layer,
-                n_head: config.n_head,
-                n_embd: config.n_embd,
-                vocab_size: config.vocab_size,
-                n_positions: config.n_positions,
-            },
-            tokenizer: self.tokenizer().is_some(),
-            adapter,
-            example: if self.tokenizer().is_some() { EXAMPLE.to_owned() } else { "#0".to_owned() },
-            max_tokens: max_tokens.min(config.n_positions),
-            max_prompt_bytes: super::http::MAX_BODY,
-        }
+        ModelInfo::new(name.unwrap_or(path), adapter, self.config(), self.tokenizer().is_some(), max_tokens)
     }
 
     fn reader(&self) -> &dyn ParameterRead {

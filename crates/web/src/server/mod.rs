@@ -9,11 +9,15 @@ mod guard;
 mod http;
 mod job;
 mod port_owner;
+#[cfg(unix)]
+mod rehearsal;
 mod request;
 mod worker;
 
 pub use error::ServeError;
 pub use job::ServedModel;
+#[cfg(unix)]
+pub use rehearsal::Rehearsal;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use retrograd::RequestError;
+use retrograd::{Config, RequestError, Tokenizer};
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
@@ -32,7 +32,7 @@ struct Job {
 pub(crate) struct Worker {
     jobs: Mutex<SyncSender<Job>>,
     waiting: Arc<AtomicUsize>,
-    model: Arc<Current>,
+    asked: Asked,
 }
 
 /// The model that is computed with: another one after its device was lost.
@@ -61,6 +61,13 @@ impl Current {
     }
 }
 
+/// What requests are checked against.
+enum Asked {
+    Model(Arc<Current>),
+    /// A model's shape and tokenizer alone.
+    Shape(Box<(Config, Option<Tokenizer>)>),
+}
+
 impl Worker {
     pub(crate) fn start(model: ServedModel) -> Result<Worker, ServeError> {
         let (jobs, queue) = sync_channel::<Job>(QUEUE);
@@ -85,13 +92,29 @@ impl Worker {
                 }
             })
             .map_err(ServeError::Runtime)?;
-        Ok(Worker { jobs: Mutex::new(jobs), waiting, model })
+        Ok(Worker { jobs: Mutex::new(jobs), waiting, asked: Asked::Model(model) })
+    }
+
+    /// One that checks requests and then computes nothing.
+    #[cfg(unix)]
+    pub(crate) fn idle(config: Config, tokenizer: Option<Tokenizer>) -> Worker {
+        let (jobs, _) = sync_channel(0);
+        Worker {
+            jobs: Mutex::new(jobs),
+            waiting: Arc::default(),
+            asked: Asked::Shape(Box::new((config, tokenizer))),
+        }
     }
 
     /// Checks a request and puts it into the queue.
     pub(crate) fn submit(&self, request: RunRequest, max_tokens: usize) -> Result<Events, Refusal> {
-        let model = self.model.get();
-        let plan = request.plan(model.config(), model.tokenizer(), max_tokens)?;
+        let plan = match &self.asked {
+            Asked::Model(model) => {
+                let model = model.get();
+                request.plan(model.config(), model.tokenizer(), max_tokens)?
+            }
+            Asked::Shape(shape) => request.plan(&shape.0, shape.1.as_ref(), max_tokens)?,
+        };
         let (events, receiver) = unbounded_channel();
         let ahead = self.waiting.fetch_add(1, Ordering::AcqRel);
         send(&events, &json!({"event": "queued", "ahead": ahead}));
@@ -178,7 +201,8 @@ mod tests {
         assert_eq!(outcome(&worker), right);
 
         // Under one: the requests that follow each other until it hits are answered with the result or with the loss.
-        let ServedModel::Device(model) = &*worker.model.get() else { panic!("no device") };
+        let Asked::Model(current) = &worker.asked else { panic!("no model") };
+        let ServedModel::Device(model) = &*current.get() else { panic!("no device") };
         let gpu = model.gpu().clone();
         assert!(!gpu.is_lost());
         let killer = std::thread::spawn(move || {
