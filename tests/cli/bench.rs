@@ -70,6 +70,19 @@ fn globs_choose_kernels_and_variants() {
 }
 
 #[test]
+fn batches_of_traces() {
+    let measured = document(
+        "trace",
+        &["--n-layer", "1", "--n-embd", "64", "--length", "5", "--batch", "1,3", "--runs", "1"],
+    );
+    let figures: Vec<&Value> = measured["rows"].as_array().unwrap().iter().map(|row| &row["trace"]).collect();
+    assert_eq!([&figures[0]["batch"], &figures[1]["batch"]], [1, 3]);
+    assert!(figures.iter().all(|figures| figures["sequences_per_s"].as_f64().unwrap() > 0.0));
+    let operations = |at: usize| figures[at]["gemm_gflop"].as_f64().unwrap();
+    assert!((operations(1) / operations(0) - 3.0).abs() < 0.1, "{measured}");
+}
+
+#[test]
 fn a_trace_with_its_kernels_and_a_time_line() {
     let scratch = Scratch::new();
     let path = scratch.path("time-line.json");
@@ -199,6 +212,7 @@ fn lengths_and_names_that_are_not_there() {
         ("trace", &["--length", "8,129"][..], &["--length", "129", "128 positions", "atlas"][..]),
         ("trace", &["--length", "0"], &["--length", "0"]),
         ("trace", &["--runs", "0"], &["--runs", "0"]),
+        ("trace", &["--batch", "0"], &["--batch", "0"]),
         ("kernels", &["--length", "4096"], &["--length", "4096", "128"]),
         ("generate", &["--length", "100", "--tokens", "64"], &["--tokens", "163"]),
         ("generate", &["--tokens", "1"], &["--tokens", "1"]),

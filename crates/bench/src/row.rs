@@ -166,6 +166,10 @@ pub struct KernelFigures {
 /// Figures of a trace.
 #[derive(Clone, Debug, Serialize)]
 pub struct TraceFigures {
+    /// Sequences in a pass.
+    pub batch: usize,
+    /// Sequences traced in a second.
+    pub sequences_per_s: f64,
     /// Kernel dispatches.
     pub dispatches: usize,
     /// Floating-point operations of the GEMMs, in 10⁹.

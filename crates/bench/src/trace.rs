@@ -20,6 +20,8 @@ pub struct TraceBench {
     pub source: ModelSource,
     /// Numbers of tokens.
     pub lengths: Vec<usize>,
+    /// Sequences in a pass, each of them measured with each length; 1 is a trace as `trace` makes it.
+    pub batches: Vec<usize>,
     /// Runs after the first.
     pub runs: usize,
     /// Element type of the matrices.
@@ -29,8 +31,8 @@ pub struct TraceBench {
 }
 
 impl TraceBench {
-    /// Measures each length on a device of its own, so that none finds another's memory. The loss is on the last
-    /// position.
+    /// Measures each length and each batch on a device of its own, so that none finds another's memory. The loss is on
+    /// the last position.
     pub fn run(
         &self,
         options: &GpuOptions,
@@ -41,18 +43,23 @@ impl TraceBench {
         for &length in &self.lengths {
             self.source.check_length(&config, "--length", length)?;
         }
+        if self.batches.contains(&0) {
+            return Err(retrograd_formats::RequestError::invalid("--batch", "is 0; give at least 1").into());
+        }
         let mut document: Option<Document> = None;
-        for &length in &self.lengths {
+        let each =
+            self.lengths.iter().flat_map(|&length| self.batches.iter().map(move |&batch| (length, batch)));
+        for (length, batch) in each {
             reset_peak_rss();
             progress("opening the adapter");
             let gpu = Gpu::open(options)?;
-            let row = self.row(&gpu, &config, length, chrome.as_deref_mut(), progress)?;
+            let row = self.row(&gpu, &config, (length, batch), chrome.as_deref_mut(), progress)?;
             let document = document.get_or_insert_with(|| self.document(&gpu, chrome.is_some()));
             document.rows.push(row);
         }
         match document {
             Some(document) => Ok(document),
-            None => Err(retrograd_formats::RequestError::invalid("--length", "names no length").into()),
+            None => Err(retrograd_formats::RequestError::invalid("--length, --batch", "name nothing").into()),
         }
     }
 
@@ -60,6 +67,9 @@ impl TraceBench {
         let mut document = Document::new("trace", gpu);
         if !document.timestamps && self.breakdown {
             document.notes.push("no times by kernel: they need timestamps".to_owned());
+        }
+        if self.breakdown && self.batches.iter().any(|&batch| batch > 1) {
+            document.notes.push("no times by kernel for batches".to_owned());
         }
         if !document.timestamps && chrome {
             document.notes.push("the time line shows the host alone: kernels need timestamps".to_owned());
@@ -71,7 +81,7 @@ impl TraceBench {
         &self,
         gpu: &Gpu,
         config: &Config,
-        length: usize,
+        (length, batch): (usize, usize),
         mut chrome: Option<&mut ChromeTrace>,
         progress: Progress<'_>,
     ) -> Result<Row, BenchError> {
@@ -90,17 +100,26 @@ impl TraceBench {
         let mut times = Vec::with_capacity(self.runs + 1);
         let (mut dispatches, mut kernels) = (0, None);
         for run in 0..=self.runs {
-            progress(&format!("{name}: trace of {length} tokens, run {run} of {}", self.runs));
+            progress(&format!("{name}: {batch} × {length} tokens, run {run} of {}", self.runs));
             let start = Instant::now();
-            let trace = model.trace(&request)?;
+            let alone = if batch == 1 { Some(model.trace(&request)?) } else { None };
+            let together =
+                if batch > 1 { Some(model.trace_batch(&vec![request.clone(); batch])?) } else { None };
             gpu.wait()?;
             let time = start.elapsed();
             times.push(time);
+            dispatches = match (&alone, &together) {
+                (Some(trace), _) => trace.dispatches(),
+                (_, Some(traces)) => traces.dispatches(),
+                _ => 0,
+            };
             if let Some(chrome) = chrome.as_deref_mut() {
                 chrome.host(if run == 0 { "first trace" } else { "trace" }, start, time);
             }
-            dispatches = trace.dispatches();
-            if run == self.runs && (self.breakdown || chrome.is_some()) {
+            if run == self.runs
+                && (self.breakdown || chrome.is_some())
+                && let Some(trace) = &alone
+            {
                 let start = Instant::now();
                 kernels = trace.kernel_times()?;
                 if let (Some(chrome), Some(times)) = (chrome.as_deref_mut(), &kernels) {
@@ -110,8 +129,10 @@ impl TraceBench {
             }
         }
         let samples = Samples::after_first(&times);
-        let operations = flops::trace(config, length, length - 1, 1) as f64;
+        let operations = flops::trace(config, length, length - 1, 1) as f64 * batch as f64;
         let mut figures = TraceFigures {
+            batch,
+            sequences_per_s: round(batch as f64 / (samples.median() / 1e3).max(1e-9)),
             dispatches,
             gemm_gflop: round(operations / 1e9),
             gflops: round(per_second(operations, samples.median() / 1e3)),

@@ -148,6 +148,11 @@ impl BatchTrace {
         self.len() == 0
     }
 
+    /// Kernel dispatches of the pass.
+    pub fn dispatches(&self) -> usize {
+        self.program.as_ref().map_or(0, Program::dispatches)
+    }
+
     fn form(&self) -> Option<Form> {
         self.program.as_ref().map(|program| program.form)
     }

@@ -81,16 +81,30 @@ fn traces(document: &Document) -> Table {
         Some(vec![
             model(row),
             row.length.to_string(),
+            trace.batch.to_string(),
             figure(row.median_ms),
             figure(row.min_ms),
             row.first_ms.map(figure).unwrap_or_default(),
+            figure(trace.sequences_per_s),
             figure(trace.gflops),
             trace.gemm_time_share.map(share).unwrap_or_default(),
             trace.gemm_gflops.map(figure).unwrap_or_default(),
             row.peak_rss_mb.map(figure).unwrap_or_default(),
         ])
     });
-    let header = &["model", "T", "ms", "min", "first", "GFLOP/s", "in GEMMs", "at GFLOP/s", "peak MiB"];
+    let header = &[
+        "model",
+        "T",
+        "batch",
+        "ms",
+        "min",
+        "first",
+        "a second",
+        "GFLOP/s",
+        "in GEMMs",
+        "at GFLOP/s",
+        "peak MiB",
+    ];
     (header, rows.collect())
 }
 

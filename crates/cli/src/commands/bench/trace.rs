@@ -16,6 +16,9 @@ pub(crate) struct TraceCommand {
     /// Numbers of tokens
     #[arg(long, value_name = "T", value_delimiter = ',', default_value = "64")]
     length: Vec<usize>,
+    /// Sequences in a pass
+    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1")]
+    batch: Vec<usize>,
     /// Runs after the first, which compiles
     #[arg(long, value_name = "N", default_value_t = 5)]
     runs: usize,
@@ -43,6 +46,7 @@ impl TraceCommand {
         let bench = TraceBench {
             source: self.model.source()?,
             lengths: self.length,
+            batches: self.batch,
             runs: self.runs,
             precision: self.precision.precision,
             breakdown: self.breakdown,
