@@ -42,5 +42,7 @@ fn fit_takes_halves_then_fewer_layers_and_says_so() {
     let (fewer, said) = fitted("5500000");
     assert_eq!(fewer["fitted"], json!({"precision": "f16", "layers": [3]}));
     assert!(said.contains("note: only layer 3 is kept"), "{said}");
+    let page = trace(&scratch, "5500000", &["--fit"]).stdout;
+    assert!(page.contains("--fit: the weight matrices are f16; only layer 3 is kept"), "{page}");
     assert_eq!((&fewer["loss"], &fewer["layers"][0]), (&halved["loss"], &halved["layers"][3]));
 }

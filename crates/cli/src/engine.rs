@@ -78,6 +78,13 @@ impl Fitted {
     pub(crate) fn is_any(&self) -> bool {
         self.precision.is_some() || self.layers.is_some()
     }
+
+    /// What it changed, for a page; `None` where that is nothing.
+    pub(crate) fn describe(&self) -> Option<String> {
+        let precision = self.precision.map(|_| "the weight matrices are f16".to_owned());
+        let said: Vec<String> = precision.into_iter().chain(self.layers.as_deref().map(listed)).collect();
+        (!said.is_empty()).then(|| format!("--fit: {}", said.join("; ")))
+    }
 }
 
 impl Engine {

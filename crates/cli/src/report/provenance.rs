@@ -19,6 +19,9 @@ pub(crate) fn provenance(page: &mut Page, traced: &Traced) {
         config.vocab_size
     ));
     page.remark(&traced.adapter);
+    if let Some(fitted) = traced.fitted.describe() {
+        page.remark(&fitted);
+    }
     page.remark(&format!(
         "loaded in {:.2} s, traced in {:.2} s{dispatches}",
         traced.load_time.as_secs_f64(),
