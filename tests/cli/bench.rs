@@ -75,10 +75,10 @@ fn batches_of_traces() {
         "trace",
         &["--n-layer", "1", "--n-embd", "64", "--length", "5", "--batch", "1,3", "--runs", "1"],
     );
-    let figures: Vec<&Value> = measured["rows"].as_array().unwrap().iter().map(|row| &row["trace"]).collect();
-    assert_eq!([&figures[0]["batch"], &figures[1]["batch"]], [1, 3]);
-    assert!(figures.iter().all(|figures| figures["sequences_per_s"].as_f64().unwrap() > 0.0));
-    let operations = |at: usize| figures[at]["gemm_gflop"].as_f64().unwrap();
+    let rows = measured["rows"].as_array().unwrap();
+    assert_eq!([&rows[0]["batch"], &rows[1]["batch"]], [1, 3]);
+    assert!(rows.iter().all(|row| row["sequences_per_s"].as_f64().unwrap() > 0.0));
+    let operations = |at: usize| rows[at]["gemm_gflop"].as_f64().unwrap();
     assert!((operations(1) / operations(0) - 3.0).abs() < 0.1, "{measured}");
 }
 
