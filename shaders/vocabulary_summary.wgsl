@@ -15,7 +15,8 @@
 // stats [rows, pieces, 3] = (m, s, h), larger [rows, pieces, wanted], values and ids [rows, pieces, 2, slots], of which
 // piece `piece` and the slots from `at` on, the tokens from `token` on are written. Where a range has fewer tokens than
 // slots, ids are 2²⁴ − 1.
-// s and h grow with a running maximum: where it rises, e^(old − new) scales them.
+// s and h are taken relative to a logit that lags behind the maximum: where that rises by more than 8 above it,
+// e^(old − new) scales them. In a row that ascends, a rounding for each new maximum would add up.
 // {{ lanes }} invocations own a row. Dispatch: (min(groups, 32768), ceil(groups / 32768), 1), {{ rows }} rows to a group.
 struct Params {
     rows: u32, first: u32, count: u32, piece: u32,
@@ -88,6 +89,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
     let owner = lane == 0u && !surplus;
 {% if statistics %}
     var m = largest_of(logits[start]);
+    var top = m;
     var s = Item();
     var h = Item();
 {% endif %}
@@ -116,7 +118,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
         let item = logits[start + j];
 {% if statistics %}
         let highest = largest_of(item);
-        if (highest > m) {
+        top = max(top, highest);
+        if (highest > m + 8.0) {
             let shrink = exp(m - highest);
             h = (h + s * (m - highest)) * shrink;
             s = s * shrink;
@@ -158,7 +161,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
     }
 
 {% if statistics %}
-    let highest = row_max(m, lane);
+    let highest = row_max(top, lane);
     let shrink = exp(m - highest);
     let h_all = row_sum(sum_of(h + s * (m - highest)) * shrink, lane);
     let s_all = row_sum(sum_of(s) * shrink, lane);
