@@ -3,7 +3,9 @@
 mod harness;
 
 use harness::{Random, gpu, open, pass, run};
-use retrograd_gpu::ops::{self, Gemm, GemmVariant, Matrix, VocabRange};
+use retrograd_gpu::ops::{
+    self, Gemm, GemmVariant, Matrix, VocabRange, VocabularySummary, vocabulary_summary,
+};
 use retrograd_gpu::{
     Dtype, Gpu, GpuError, GpuOptions, HostData, Recorder, Tensor, dump_shaders, enumerate_adapters,
 };
@@ -456,4 +458,26 @@ fn dumped_shaders_are_plain_wgsl() {
         assert!(text.contains("@compute") && text.starts_with("//"), "{name} is a kernel with a header");
         assert!(!text.contains("{%") && !text.contains("{{"), "{name} is expanded");
     }
+}
+
+#[test]
+fn what_does_not_fit_a_summary_of_logits_is_named() {
+    let gpu = gpu();
+    let logits = gpu.tensor([2, 5]).unwrap();
+    let (stats, values) = (gpu.tensor([2, 1, 3]).unwrap(), gpu.tensor([2, 1, 2, 4]).unwrap());
+    let ids = gpu.allocate([2, 1, 2, 3].into(), Dtype::U32).unwrap();
+    let mut recorder = Recorder::new(gpu);
+    let op = VocabularySummary {
+        logits: &logits,
+        first: 0,
+        piece: (0, 1),
+        ranked: None,
+        stats: &stats,
+        values: &values,
+        ids: &ids,
+    };
+    let error = vocabulary_summary(&mut recorder, op).unwrap_err().to_string();
+    assert!(error.contains("ids has shape [2, 1, 2, 3], expected [2, 1, 2, 4]"), "{error}");
+    let error = vocabulary_summary(&mut recorder, VocabularySummary { piece: (1, 1), ..op });
+    assert!(error.is_err());
 }

@@ -51,6 +51,19 @@ fn rows_reduced_as_on_a_gpu() {
     assert!(report.passed(), "{:#?}", report.at_fault());
 }
 
+/// Forms, views, epilogues and long sums, off every tile, in both precisions.
+#[test]
+fn products_by_every_variant() {
+    let options = Options {
+        devices: Devices::new(GpuOptions::default()),
+        kernels: Some("gemm*".to_owned()),
+        products: Products::All,
+        ..Options::default()
+    };
+    let report = run(&options, &mut |_| ()).unwrap();
+    assert!(report.passed(), "{:#?}", report.at_fault());
+}
+
 #[test]
 fn whole_attention_layers_by_every_product() {
     let report = kernels("attention", Products::All);
@@ -74,10 +87,8 @@ fn packed_matrices() {
 #[test]
 fn every_operation_has_its_cases() {
     let ops = Path::new(env!("CARGO_MANIFEST_DIR")).join("../gpu/src/ops");
-    // Not operations: what they share.
-    let others = ["mod", "expect", "row_layout", "matrix"];
-    // A caller's kernel is not ours to verify; crates/gpu/tests/custom.rs has what is around it.
-    let others = [&others[..], &["custom"]].concat();
+    // Not operations: what they share, and the way for a caller's own.
+    let others = ["mod", "expect", "row_layout", "matrix", "custom"];
     for entry in std::fs::read_dir(ops).unwrap() {
         let name = entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned();
         let verified = others.contains(&name.as_str()) || kernels::kernel_names().contains(&name.as_str());

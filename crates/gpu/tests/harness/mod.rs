@@ -65,11 +65,6 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// Below `bound`.
-    pub fn below(&mut self, bound: usize) -> usize {
-        (self.bits() % bound as u64) as usize
-    }
-
     /// Uniform in [−1, 1).
     pub fn value(&mut self) -> f32 {
         (self.bits() >> 40) as f32 / (1u64 << 23) as f32 - 1.0
@@ -107,12 +102,6 @@ pub fn deviation(found: &[f32], wanted: &[f64]) -> f64 {
         let d = (f64::from(*f) - w).abs();
         if d.is_nan() { f64::INFINITY } else { m.max(d) }
     })
-}
-
-/// Asserts max|Δ| ≤ `bound` · max|wanted|.
-#[track_caller]
-pub fn assert_close(what: &str, found: &[f32], wanted: &[f64], bound: f64) {
-    assert_close_at(what, found, wanted, bound, largest(wanted));
 }
 
 /// Asserts max|Δ| ≤ `bound` · `scale`, where the largest wanted value may be small by accident.
