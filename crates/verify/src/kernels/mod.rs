@@ -31,7 +31,7 @@ use retrograd_model::ModelError;
 type Family = (&'static str, fn(&mut Bench) -> Result<(), GpuError>);
 
 /// What does not depend on how products are computed.
-const FAMILIES: [Family; 20] = [
+const FAMILIES: &[Family] = &[
     ("embedding", embedding::lookups),
     ("embedding_backward", embedding::token_gradients),
     ("position_embedding_backward", embedding::position_gradients),
@@ -55,7 +55,7 @@ const FAMILIES: [Family; 20] = [
 ];
 
 /// What is run once for each way to compute products.
-const PRODUCTS: [Family; 5] = [
+const PRODUCTS: &[Family] = &[
     ("pack", pack::pack_and_unpack),
     ("gemm", gemm::forms),
     ("gemm_epilogue", gemm_epilogue::epilogues),
@@ -65,7 +65,7 @@ const PRODUCTS: [Family; 5] = [
 
 /// The names that a pattern can match.
 pub fn kernel_names() -> Vec<&'static str> {
-    FAMILIES.iter().chain(&PRODUCTS).map(|(name, _)| *name).collect()
+    FAMILIES.iter().chain(PRODUCTS).map(|(name, _)| *name).collect()
 }
 
 /// Runs the operations whose name matches `pattern` (`*` and `?` as in file names, several by commas; all
@@ -89,7 +89,7 @@ pub(crate) fn verify(
         return Err(RequestError::invalid("--kernels", reason).into());
     }
     let wanted = |name: &str| parts.iter().any(|part| matches_glob(part, name));
-    let families: Vec<Family> = FAMILIES.into_iter().filter(|(name, _)| wanted(name)).collect();
+    let families: Vec<Family> = FAMILIES.iter().copied().filter(|(name, _)| wanted(name)).collect();
     if !families.is_empty() {
         let gpu = devices.open(None)?;
         for (name, run) in families {
@@ -97,7 +97,7 @@ pub(crate) fn verify(
             family(&gpu, name.to_owned(), run, scope, report)?;
         }
     }
-    let products: Vec<Family> = PRODUCTS.into_iter().filter(|(name, _)| wanted(name)).collect();
+    let products: Vec<Family> = PRODUCTS.iter().copied().filter(|(name, _)| wanted(name)).collect();
     if products.is_empty() {
         return Ok(());
     }
