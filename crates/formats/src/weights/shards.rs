@@ -56,7 +56,7 @@ pub(super) fn open(dir: &Path, index: &Path) -> Result<Vec<SafetensorsFile>, For
 fn is_plain_name(name: &str) -> bool {
     let mut components = Path::new(name).components();
     let single = matches!(components.next(), Some(Component::Normal(_))) && components.next().is_none();
-    single && !name.contains(['/', '\\', ':', '\0'])
+    single && !name.contains(|c: char| matches!(c, '/' | '\\' | ':') || c.is_control())
 }
 
 #[cfg(test)]
@@ -66,7 +66,7 @@ mod tests {
     #[test]
     fn plain_names() {
         assert!(is_plain_name("model-00001-of-00002.safetensors"));
-        for name in ["", ".", "..", "../x", "/x", "a/b", "a/", "./a", "a\\b", "C:x", "a\0b"] {
+        for name in ["", ".", "..", "../x", "/x", "a/b", "a/", "./a", "a\\b", "C:x", "a\0b", "a\u{1b}b"] {
             assert!(!is_plain_name(name), "{name:?}");
         }
     }
