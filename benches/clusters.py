@@ -1,6 +1,6 @@
 """What the Python package, tables and Ray cost over the engine itself; prints the figures of docs/clusters.md.
 
-    python benches/clusters.py [trace] [sweep] [ray] [--rows N] [--ray-rows N]
+    python benches/clusters.py [trace] [sweep] [ray] [--rows N] [--ray-rows N] [--ray-rounds N]
 
 Needs the wheel in release (`pip install .`, with pyarrow; ray for `ray`) and `cargo build --release --workspace --bin retrograd`. Everything
 is measured in turn, several times, on the shipped model with prompts of five tokens; ratios of medians. Leave the machine alone.
@@ -87,7 +87,7 @@ def sweep(rows: int) -> None:
         print(f"sweep of {rows:,} rows: {a:.0f} a second; bench trace --batch {BATCH}: {b:.0f}: {100 * a / b:.0f} %")
 
 
-def over_ray(rows: int) -> None:
+def over_ray(rows: int, rounds: int) -> None:
     """Two actors, and two plain processes, each a half; from loaded cluster to the last file."""
     import ray
     import retrograd.ray
@@ -97,7 +97,7 @@ def over_ray(rows: int) -> None:
         path = Path(scratch) / "prompts.parquet"
         table(path, rows)
         plain, clustered = [], []
-        for round_ in range(3):
+        for round_ in range(rounds):
             start = time.perf_counter()
             shards = [
                 subprocess.Popen(
@@ -120,6 +120,7 @@ def main() -> None:
     parser.add_argument("what", nargs="*", help="trace, sweep, ray [default: all]")
     parser.add_argument("--rows", type=int, default=10_000)
     parser.add_argument("--ray-rows", type=int, default=100_000)
+    parser.add_argument("--ray-rounds", type=int, default=3)
     given = parser.parse_args()
     what = given.what or ["trace", "sweep", "ray"]
     if unknown := set(what) - {"trace", "sweep", "ray"}:
@@ -129,7 +130,7 @@ def main() -> None:
     if "sweep" in what:
         sweep(given.rows)
     if "ray" in what:
-        over_ray(given.ray_rows)
+        over_ray(given.ray_rows, given.ray_rounds)
 
 
 if __name__ == "__main__":

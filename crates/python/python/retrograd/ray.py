@@ -22,6 +22,8 @@ from retrograd._table import REJECTED, sweep_table
 __all__ = ["Measure", "sweep"]
 
 BATCH_ROWS = 4096
+# Rows of a table that may be cut anew before the work begins, which takes all of it into the cluster's memory.
+SMALL_TABLE = 1 << 20
 
 
 class Measure:
@@ -96,17 +98,21 @@ def sweep(
             stacklevel=2,
         )
     files = table if isinstance(table, str) else list(table)
-    # Small files are cut too: an actor without a block is an actor too many.
     rows = ray.data.read_parquet(files, override_num_blocks=blocks or 4 * most)
     if check_ids:
-        _check_ids(files, rows, str(columns.get("id_column", "id")))
+        counted = _check_ids(files, rows, str(columns.get("id_column", "id")))
+        # What Ray reads from a file of some megabytes is one block, whatever it was asked for, and an actor without a
+        # block is an actor too many.
+        if not blocks and counted <= SMALL_TABLE:
+            rows = rows.repartition(max(2 * most, -(-counted // batch_rows)))
     measured = rows.map_batches(
         Measure,
         fn_constructor_kwargs={"model": os.fspath(model), "precision": precision, "adapter": adapter, **columns},
         batch_format="pyarrow",
         batch_size=batch_rows,
         # Ray replaces an actor that is lost, and does again what it had: that is its default for such pools.
-        compute=ray.data.ActorPoolStrategy(min_size=least, max_size=most),
+        # One batch at work and one waiting: of more, an actor that starts first would take what the others are there for.
+        compute=ray.data.ActorPoolStrategy(min_size=least, max_size=most, max_tasks_in_flight_per_actor=2),
         num_cpus=num_cpus,
         num_gpus=num_gpus,
     )
@@ -129,8 +135,8 @@ def _count(batch: Any) -> Any:
     return pa.table({"rows": [len(column)], "rejected": [len(column) - column.null_count]})
 
 
-def _check_ids(files: Any, rows: Any, id_column: str) -> None:
-    """The table has rows, and each an id of its own."""
+def _check_ids(files: Any, rows: Any, id_column: str) -> int:
+    """The table has rows, and each an id of its own; how many there are."""
     import pyarrow.compute as pc
 
     schema = rows.schema()
@@ -150,6 +156,7 @@ def _check_ids(files: Any, rows: Any, id_column: str) -> None:
     if most > 1:
         twice = counts.filter(pc.greater(counts.field("counts"), 1))[0]["values"].as_py()
         raise RequestError(f"table: the id {twice!r} stands in several rows: give each row one of its own")
+    return len(ids)
 
 
 def _ids(files: Any, rows: Any, id_column: str) -> Any:
