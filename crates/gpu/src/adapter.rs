@@ -12,12 +12,14 @@ pub struct GpuOptions {
     pub adapter: Option<String>,
     /// Backend: `vulkan`, `metal`, `dx12` or `gl`. Default: the variable `WGPU_BACKEND`, else all.
     pub backend: Option<String>,
-    /// Opens the device with the WebGPU default limits and no optional feature, as a browser would. Row-wise kernels
-    /// then run as on a GPU, on software adapters too.
+    /// Opens the device with the WebGPU default limits and no optional feature, as a browser would.
     pub webgpu_defaults: bool,
     /// Compiles kernels with bounds and loop checks. The sizes of every operand are checked before
     /// a dispatch either way; tests and verification switch this on as a second line.
     pub checked: bool,
+    /// Invocations that share a row in row-wise kernels, a power of two up to 64, instead of the adapter's best: with 64 they
+    /// run on a software adapter as on a GPU.
+    pub row_lanes: Option<u32>,
     /// Forces one GEMM variant instead of the adapter's best.
     pub gemm: Option<crate::ops::GemmVariant>,
     /// GEMM variants that were found best by measuring, by adapter as its `Display` words it. That of the

@@ -26,7 +26,7 @@ pub struct Capabilities {
     /// Whether kernels can be timed on the device.
     pub timestamps: bool,
     /// Invocations that share a row in row-wise kernels (layer norm, softmax, …). On a software
-    /// adapter one subgroup's worth, which needs no barriers; on a GPU, and with the WebGPU defaults, 64.
+    /// adapter one subgroup's worth, which needs no barriers; on a GPU 64.
     pub row_lanes: u32,
     /// Largest number of bytes one binding may see.
     pub max_binding: u64,
@@ -63,6 +63,9 @@ pub(crate) struct Inner {
     pub(crate) staging: Mutex<Option<wgpu::Buffer>>,
     pub(crate) failures: Arc<Failures>,
 }
+
+/// Invocations that share a row on a GPU: a workgroup of the usual size of a wave, or two of them.
+const GPU_ROW_LANES: u32 = 64;
 
 impl Gpu {
     /// Chooses an adapter and opens it. Blocks.
@@ -103,9 +106,10 @@ impl Gpu {
             subgroup,
             wide_loads: features.contains(wgpu::Features::SHADER_INT64) && description.is_software(),
             timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
-            row_lanes: match description.is_software() && !options.webgpu_defaults {
-                true => subgroup.unwrap_or(8),
-                false => 64,
+            row_lanes: match options.row_lanes {
+                Some(lanes) => lanes.clamp(1, 64).next_power_of_two(),
+                None if description.is_software() => subgroup.unwrap_or(8),
+                None => GPU_ROW_LANES,
             },
             max_binding: limits.max_storage_buffer_binding_size,
             max_buffer: limits.max_buffer_size,

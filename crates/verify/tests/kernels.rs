@@ -45,7 +45,11 @@ fn kernels_the_other_half() {
 #[test]
 fn rows_reduced_as_on_a_gpu() {
     let options = Options {
-        devices: Devices::new(GpuOptions { webgpu_defaults: true, ..GpuOptions::default() }),
+        devices: Devices::new(GpuOptions {
+            webgpu_defaults: true,
+            row_lanes: Some(64),
+            ..GpuOptions::default()
+        }),
         kernels: Some(others().join(",")),
         ..Options::default()
     };

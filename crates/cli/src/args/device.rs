@@ -42,6 +42,8 @@ impl DeviceArgs {
         GpuOptions {
             adapter: self.adapter.clone(),
             webgpu_defaults: self.default_limits,
+            // As on the GPUs that these limits are for.
+            row_lanes: self.default_limits.then_some(64),
             memory_limit: self.memory_limit,
             tuned: retrograd_bench::cache::tuned(),
             ..GpuOptions::default()
