@@ -19,4 +19,7 @@ trap 'rm -rf "$work"' EXIT
 export XDG_RUNTIME_DIR=${XDG_RUNTIME_DIR:-$work}
 "$RETROGRAD" verify --gemm all --dump-shaders "$work/variants" >/dev/null
 "$RETROGRAD" doctor --default-limits --dump-shaders "$work/defaults" >/dev/null
-VK_DRIVER_FILES=$driver VK_ICD_FILENAMES=$driver node tests/dawn/compile.mjs "$work/variants" "$work/defaults"
+export VK_DRIVER_FILES=$driver VK_ICD_FILENAMES=$driver
+node tests/dawn/compile.mjs --share 2/2 "$work/variants" "$work/defaults" &
+node tests/dawn/compile.mjs --share 1/2 "$work/variants" "$work/defaults"
+wait $!

@@ -1,7 +1,7 @@
 // Compiles WGSL files with Dawn, the WebGPU implementation of Chromium: what it takes, browsers take, and with it the HLSL,
 // MSL and SPIR-V that it makes of them. Each is validated, and made a pipeline on the Vulkan driver at hand.
 //
-//     node tests/dawn/compile.mjs DIR ...
+//     node tests/dawn/compile.mjs [--share I/N] DIR ...       (the I-th of N shares: Dawn compiles on one core)
 //
 // Left out, and counted: kernels that load through 64-bit integers (`u64`), which WGSL does not have. They run on software
 // adapters alone, and each has a variant without.
@@ -10,6 +10,7 @@ import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 
 const dirs = process.argv.slice(2);
+const [share, shares] = dirs[0] === '--share' ? dirs.splice(0, 2)[1].split('/').map(Number) : [1, 1];
 if (dirs.length === 0) {
   console.error('usage: node compile.mjs DIR ...   (directories of .wgsl files, as `retrograd verify --dump-shaders` writes)');
   process.exit(2);
@@ -56,7 +57,8 @@ device.onuncapturederror = (event) => event.preventDefault();
 let compiled = 0;
 let left = 0;
 let failed = 0;
-for (const [name, code] of shaders) {
+for (const [at, [name, code]] of [...shaders].entries()) {
+  if (at % shares !== share - 1) continue;
   if (/\bu64\b/.test(code) || (!subgroups && /\bsubgroup[A-Z]/.test(code))) {
     left += 1;
     continue;

@@ -110,7 +110,7 @@ def test_the_page_is_one_file(atlas, trace, tmp_path):
     with pytest.raises(retrograd.RequestError, match="views: 'graph' is none of"):
         trace.page(views=["graph"])
     small = atlas.trace(PROMPT, target=TARGET, sites="resid_post")
-    with pytest.raises(retrograd.RequestError, match="was not captured"):
+    with pytest.raises(retrograd.RequestError, match="is not in this trace"):
         small.page()
     assert "<iframe" not in small._repr_html_()
 
