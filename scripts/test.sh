@@ -2,7 +2,7 @@
 # Everything that must hold before a change is merged, cheapest first: formatting, lints, documentation, the page's
 # bundle, all tests, the page in Chromium, every kernel by a second compiler, and the tests of the kernels and of the model once
 # more on a second Vulkan driver.
-# With --all the Python wheel too, which is compiled with other features of the dependencies than the rest: minutes more.
+# With --all the Python wheel too, in environments that are made for it, and Ray: minutes more.
 # Ends with cargo's own summary lines. Exits with 1 if anything failed.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1

@@ -1,7 +1,17 @@
 //! What lies in a directory.
 
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::Path;
+
+/// A table of prompts to sweep, as JSON lines.
+pub fn prompts(rows: usize) -> String {
+    let row = |row: usize| {
+        let prompt = format!("The capital of number {row} is");
+        json!({"id": row, "prompt": prompt, "target": " Paris"}).to_string() + "\n"
+    };
+    (0..rows).map(row).collect()
+}
 
 /// Every file below a directory by its path in it, but for those under hidden names.
 pub fn visible(dir: &Path) -> BTreeMap<String, Vec<u8>> {

@@ -1,6 +1,6 @@
 //! Every other writer, killed: what was there before is there still, or the new one whole; a re-run works.
 
-use crate::files::{litter, visible};
+use crate::files::{litter, prompts, visible};
 use crate::harness::{Scratch, command, retrograd};
 use crate::moments::{Fate, Moments, killed};
 use serde_json::{Value, json};
@@ -34,14 +34,7 @@ fn writers(scratch: &Scratch) -> Vec<Writer> {
         [("France", "Paris"), ("Italy", "Rome"), ("Spain", "Madrid"), ("Japan", "Tokyo"), ("Peru", "Lima")];
     let pairs: Vec<Value> = pairs.iter().map(|(i, o)| json!({"input": i, "output": o})).collect();
     let task = scratch.file("capitals.json", Value::from(pairs).to_string().as_bytes());
-    let rows: String = (0..24)
-        .map(|row| {
-            json!({"id": row, "prompt": format!("The capital of number {row} is"), "target": " Paris"})
-                .to_string()
-                + "\n"
-        })
-        .collect();
-    let table = scratch.file("table.jsonl", rows.as_bytes());
+    let table = scratch.file("table.jsonl", prompts(24).as_bytes());
     let text: String = (0..60).map(|i| format!("The number {i} comes before {}.\n", i + 1)).collect();
     let text = scratch.file("text.txt", text.as_bytes());
 

@@ -1,8 +1,7 @@
 //! Several processes at once: on one device and one model, and where two would write to one place.
 
-use crate::files::{litter, visible};
+use crate::files::{litter, prompts, visible};
 use crate::harness::{Run, Scratch, command, retrograd};
-use serde_json::json;
 use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
@@ -81,14 +80,7 @@ fn a_second_training_into_a_directory_is_refused_until_the_first_is_over() {
 #[test]
 fn sweeps_share_a_directory_by_shares_and_only_so() {
     let scratch = Scratch::new();
-    let rows: String = (0..400)
-        .map(|row| {
-            json!({"id": row, "prompt": format!("The capital of number {row} is"), "target": " Paris"})
-                .to_string()
-                + "\n"
-        })
-        .collect();
-    let table = scratch.file("table.jsonl", rows.as_bytes());
+    let table = scratch.file("table.jsonl", prompts(400).as_bytes());
     let (alone, shared) = (scratch.path("alone"), scratch.path("shared"));
     let usual = |out: &'static str| ["sweep", "--part-rows", "100", "--one-by-one", "--out", out];
     let leak = |path: &str| -> &'static str { Box::leak(path.to_owned().into_boxed_str()) };

@@ -4,16 +4,21 @@ use retrograd_gpu::GpuOptions;
 use retrograd_verify::{Devices, Options, Products, Report, Scope, kernels, run};
 use std::path::Path;
 
-/// Runs the kernels that match, in full.
-fn kernels(pattern: &str, products: Products) -> Report {
+/// Runs the kernels that match.
+fn verify(device: GpuOptions, pattern: &str, products: Products, scope: Scope) -> Report {
     let options = Options {
-        devices: Devices::new(GpuOptions::default()),
+        devices: Devices::new(device),
         kernels: Some(pattern.to_owned()),
         products,
-        scope: Scope::Full,
+        scope,
         ..Options::default()
     };
-    let report = run(&options, &mut |_| ()).unwrap();
+    run(&options, &mut |_| ()).unwrap()
+}
+
+/// The same, in full on the default device; all must pass.
+fn kernels(pattern: &str, products: Products) -> Report {
+    let report = verify(GpuOptions::default(), pattern, products, Scope::Full);
     assert!(report.passed(), "{:#?}", report.at_fault());
     report
 }
@@ -44,29 +49,15 @@ fn kernels_the_other_half() {
 /// With the WebGPU defaults, which is how a GPU's rows are reduced: 64 invocations and barriers, no subgroups.
 #[test]
 fn rows_reduced_as_on_a_gpu() {
-    let options = Options {
-        devices: Devices::new(GpuOptions {
-            webgpu_defaults: true,
-            row_lanes: Some(64),
-            ..GpuOptions::default()
-        }),
-        kernels: Some(others().join(",")),
-        ..Options::default()
-    };
-    let report = run(&options, &mut |_| ()).unwrap();
+    let device = GpuOptions { webgpu_defaults: true, row_lanes: Some(64), ..GpuOptions::default() };
+    let report = verify(device, &others().join(","), Products::default(), Scope::default());
     assert!(report.passed(), "{:#?}", report.at_fault());
 }
 
 /// Forms, views, epilogues and long sums, off every tile, in both precisions.
 #[test]
 fn products_by_every_variant() {
-    let options = Options {
-        devices: Devices::new(GpuOptions::default()),
-        kernels: Some("gemm*".to_owned()),
-        products: Products::All,
-        ..Options::default()
-    };
-    let report = run(&options, &mut |_| ()).unwrap();
+    let report = verify(GpuOptions::default(), "gemm*", Products::All, Scope::default());
     assert!(report.passed(), "{:#?}", report.at_fault());
 }
 
@@ -78,14 +69,8 @@ fn whole_attention_layers_by_every_product() {
 
 #[test]
 fn packed_matrices() {
-    let options = Options {
-        devices: Devices::new(GpuOptions::default()),
-        kernels: Some("pack".to_owned()),
-        products: Products::All,
-        ..Options::default()
-    };
+    let report = verify(GpuOptions::default(), "pack", Products::All, Scope::default());
     // Only devices whose products read images have any.
-    let report = run(&options, &mut |_| ()).unwrap();
     assert!(report.at_fault().is_empty(), "{:#?}", report.at_fault());
 }
 
