@@ -1,9 +1,11 @@
 // gelu_new(x) = ½x(1 + tanh(u)),  u = √(2/π)(x + 0.044715x³),  and its derivative. Included by the GEMMs.
 //
-// tanh is NaN beyond ±88 on some drivers: its argument is clamped to ±9.01, where it is 1 in f32.
+// tanh is NaN beyond ±88 on some drivers, and on others one bit short of 1 where it is 1 in f32, which the derivative
+// multiplies by x³: from ±9.01 on it is ±1.
 fn gelu_tanh(x: Stored) -> Stored {
     let u = 0.7978845608028654 * (x + 0.044715 * x * x * x);
-    return tanh(clamp(u, Stored(-9.01), Stored(9.01)));
+    let within = clamp(u, Stored(-9.01), Stored(9.01));
+    return select(tanh(within), sign(within), abs(within) >= Stored(9.01));
 }
 
 fn gelu_new(x: Stored) -> Stored {

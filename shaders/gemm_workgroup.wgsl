@@ -1,99 +1,239 @@
-// GEMM with 64 × 64 tiles staged through workgroup memory, 4 × 4 outputs per invocation: for GPUs.
+// GEMM with tiles staged through workgroup memory: for GPUs.
 //
-// 256 invocations load a 64 × 16 slab of A and a 16 × 64 slab of B, one vec4 each, along whichever index is
-// contiguous, and store them k-major, so that in the inner loop A is a broadcast and B is free of bank conflicts.
-// One invocation owns rows 4·y .. 4·y + 3 and columns x, x + 16, x + 32, x + 48 of the tile.
+// A workgroup computes {{ bm }} × {{ bn }} outputs, an invocation {{ tm }} × {{ tn }} of them. Slabs of A and B, {{ bk }} deep, are
+// fetched into registers while the slab before is multiplied, and laid k-major into workgroup memory in whole vec4s: of an
+// operand that is contiguous along k an invocation takes a 4 × 4 block and transposes it. A slab's columns are permuted by an
+// XOR that depends on k, so that neither those stores nor the loads meet in a bank.
+// Where the outputs alone would leave a GPU idle, {{ groups }} groups of invocations share the tile, each for its part of every
+// slab, and their sums are added in order at the end.
+// 32 neighbours of a group own 8 × 4 quads of columns and rows: 8 addresses of B and 4 of A at each step of k.
 // A barrier stands before a slab is overwritten and after it is written.
-// Dispatch: (ceil(N / 64), ceil(M / 64), maps).
+// Dispatch: (ceil(N / {{ bn }}), ceil(M / {{ bm }}), maps).
 {% include "gemm_common" %}
 
-var<workgroup> slab_a: array<f32, 1024>;
-var<workgroup> slab_b: array<f32, 1024>;
+{# Quads across a slab of A and of B, blocks of 4 × 4 in them, invocations across and down a tile. #}
+{% set qa = bm // 4 %}
+{% set qb = bn // 4 %}
+{% set kq = bk // 4 %}
+{% set blocks_a = qa * kq %}
+{% set blocks_b = qb * kq %}
+{% set gx = bn // tn %}
+{% set gy = bm // tm %}
+{% set lanes = gx * gy %}
+{% set threads = lanes * groups %}
+{% set rounds = (blocks_a + blocks_b + threads - 1) // threads %}
+{% set whole = rounds * threads == blocks_a + blocks_b %}
+{% set staged = bk * (qa + qb) %}
+{% set reduced = (groups - 1) * lanes * tm * tn // 4 %}
+var<workgroup> slab: array<vec4<f32>, {{ [staged, reduced] | max }}>;
 
-@compute @workgroup_size(256)
+// How the columns of k's row of a slab are permuted; `quad` is k / 4.
+fn swizzle(quad: u32) -> u32 {
+    return {% if bk == 16 %}(quad << 1u){% else %}quad{% endif %} & 7u;
+}
+
+struct Place {
+    a_base: u32,
+    b_base: u32,
+    row: u32,
+    column: u32,
+}
+
+{# Of an operand that lies k-major, an invocation takes four quads whose neighbours its neighbours take. #}
+// The four quads of a slab that begin at `block`, along the tile; 0 past the end of A.
+fn fetch(place: Place, k0: u32, block: u32) -> mat4x4<f32> {
+    if (block < {{ blocks_a }}u) {
+{% if form == 2 %}
+        return mat4x4<f32>(
+{% for j in range(4) %}
+            load_a(place.a_base, k0 + (block + {{ j * blocks_a }}u) / {{ qa }}u, place.row + (block + {{ j * blocks_a }}u) % {{ qa }}u * 4u),
+{% endfor %}
+        );
+{% else %}
+        let k = k0 + block % {{ kq }}u * 4u;
+        let row = place.row + block / {{ kq }}u * 4u;
+        if (k >= params.k) {
+            return mat4x4<f32>();
+        }
+        return transpose(mat4x4<f32>(
+{% for j in range(4) %}
+            load_a(place.a_base, row + {{ j }}u, k),
+{% endfor %}
+        ));
+{% endif %}
+    }
+    let at = block - {{ blocks_a }}u;
+{% if form == 1 %}
+    let k = k0 + at % {{ kq }}u * 4u;
+    let column = place.column + at / {{ kq }}u * 4u;
+    if (k >= params.k) {
+        return mat4x4<f32>();
+    }
+    return transpose(mat4x4<f32>(
+{% for j in range(4) %}
+        load_b(place.b_base, column + {{ j }}u, k),
+{% endfor %}
+    ));
+{% else %}
+    return mat4x4<f32>(
+{% for j in range(4) %}
+        load_b(place.b_base, k0 + (at + {{ j * blocks_b }}u) / {{ qb }}u, place.column + (at + {{ j * blocks_b }}u) % {{ qb }}u * 4u),
+{% endfor %}
+    );
+{% endif %}
+}
+
+// Lays what `fetch` brought into the slab.
+fn lay(block: u32, quads: mat4x4<f32>) {
+    if (block < {{ blocks_a }}u) {
+{% for j in range(4) %}
+        {
+{% if form == 2 %}
+            let k = (block + {{ j * blocks_a }}u) / {{ qa }}u;
+            let quad = (block + {{ j * blocks_a }}u) % {{ qa }}u;
+{% else %}
+            let k = block % {{ kq }}u * 4u + {{ j }}u;
+            let quad = block / {{ kq }}u;
+{% endif %}
+            slab[k * {{ qa }}u + (quad ^ swizzle(k >> 2u))] = quads[{{ j }}];
+        }
+{% endfor %}
+    } else {
+        let at = block - {{ blocks_a }}u;
+{% for j in range(4) %}
+        {
+{% if form == 1 %}
+            let k = at % {{ kq }}u * 4u + {{ j }}u;
+            let quad = at / {{ kq }}u;
+{% else %}
+            let k = (at + {{ j * blocks_b }}u) / {{ qb }}u;
+            let quad = (at + {{ j * blocks_b }}u) % {{ qb }}u;
+{% endif %}
+            slab[{{ bk * qa }}u + k * {{ qb }}u + (quad ^ swizzle(k >> 2u))] = quads[{{ j }}];
+        }
+{% endfor %}
+    }
+}
+
+@compute @workgroup_size({{ threads }})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
     let batch = group.z / params.heads;
     let head = group.z % params.heads;
-    let a_base = params.a_offset + batch * params.a_batch + head * params.a_head;
-    let b_base = params.b_offset + batch * params.b_batch + head * params.b_head;
+    let place = Place(
+        params.a_offset + batch * params.a_batch + head * params.a_head,
+        params.b_offset + batch * params.b_batch + head * params.b_head,
+        group.y * {{ bm }}u,
+        group.x * {{ bn }}u,
+    );
     let c_base = params.c_offset + batch * params.c_batch + head * params.c_head;
-    let tile_row = group.y * 64u;
-    let tile_column = group.x * 64u;
     var k_begin = 0u;
     var k_end = params.k;
-    if (params.causal == 1u && tile_column > tile_row + 63u) {
+    if (params.causal == 1u && place.column > place.row + {{ bm - 1 }}u) {
         k_end = 0u;
     }
     if (params.causal == 2u) {
-        k_end = min(k_end, tile_row + 64u);
+        k_end = min(k_end, place.row + {{ bm }}u);
     }
     if (params.causal == 3u) {
-        k_begin = tile_row;
+        k_begin = place.row;
     }
-    let x = index & 15u;
-    let y = index >> 4u;
-{% for i in range(4) %}{% for j in range(4) %}    var c{{ i }}_{{ j }} = 0.0;
-{% endfor %}{% endfor %}
+    let part = index / {{ lanes }}u;
+    let lane = index % {{ lanes }}u;
+    let x = (lane >> 5u) % {{ gx // 8 }}u * 8u + (lane & 7u);
+    let y = (lane >> 5u) / {{ gx // 8 }}u * 4u + ((lane >> 3u) & 3u);
+{% for i in range(tm) %}
+{% for q in range(tn // 4) %}
+    var c{{ i }}_{{ q }} = vec4<f32>();
+{% endfor %}
+{% endfor %}
 
-    for (var k0 = k_begin; k0 < k_end; k0 += 16u) {
-        workgroupBarrier();
-{% if form == 2 %}
-        {
-            let k = k0 + (index >> 4u);
-            let row = (index & 15u) * 4u;
-            var v = vec4<f32>(0.0);
-            if (k < params.k) {
-                v = load_a(a_base, k, tile_row + row);
-            }
-            let at = (index >> 4u) * 64u + row;
-            slab_a[at] = v.x; slab_a[at + 1u] = v.y; slab_a[at + 2u] = v.z; slab_a[at + 3u] = v.w;
-        }
-{% else %}
-        {
-            let k = k0 + (index & 3u) * 4u;
-            let row = index >> 2u;
-            var v = vec4<f32>(0.0);
-            if (k < params.k) {
-                v = load_a(a_base, tile_row + row, k);
-            }
-            let at = (index & 3u) * 256u + row;
-            slab_a[at] = v.x; slab_a[at + 64u] = v.y; slab_a[at + 128u] = v.z; slab_a[at + 192u] = v.w;
-        }
-{% endif %}
-{% if form == 1 %}
-        {
-            let k = k0 + (index & 3u) * 4u;
-            let column = index >> 2u;
-            var v = vec4<f32>(0.0);
-            if (k < params.k) {
-                v = load_b(b_base, tile_column + column, k);
-            }
-            let at = (index & 3u) * 256u + column;
-            slab_b[at] = v.x; slab_b[at + 64u] = v.y; slab_b[at + 128u] = v.z; slab_b[at + 192u] = v.w;
-        }
-{% else %}
-        {
-            let k = k0 + (index >> 4u);
-            let column = (index & 15u) * 4u;
-            let v = load_b(b_base, k, tile_column + column);
-            let at = (index >> 4u) * 64u + column;
-            slab_b[at] = v.x; slab_b[at + 1u] = v.y; slab_b[at + 2u] = v.z; slab_b[at + 3u] = v.w;
-        }
-{% endif %}
-        workgroupBarrier();
-        for (var k = 0u; k < 16u; k++) {
-            let at = k * 64u;
-{% for i in range(4) %}
-            let a{{ i }} = slab_a[at + 4u * y + {{ i }}u];
+{% for r in range(rounds) %}
+    var next{{ r }} = mat4x4<f32>();
+    if (k_begin < k_end{% if not whole %} && index + {{ r * threads }}u < {{ blocks_a + blocks_b }}u{% endif %}) {
+        next{{ r }} = fetch(place, k_begin, index + {{ r * threads }}u);
+    }
 {% endfor %}
+    for (var k0 = k_begin; k0 < k_end; k0 += {{ bk }}u) {
+        workgroupBarrier();
+{% for r in range(rounds) %}
+{% if not whole %}
+        if (index + {{ r * threads }}u < {{ blocks_a + blocks_b }}u) {
+            lay(index + {{ r * threads }}u, next{{ r }});
+        }
+{% else %}
+        lay(index + {{ r * threads }}u, next{{ r }});
+{% endif %}
+{% endfor %}
+        workgroupBarrier();
+        if (k0 + {{ bk }}u < k_end) {
+{% for r in range(rounds) %}
+{% if not whole %}
+            if (index + {{ r * threads }}u < {{ blocks_a + blocks_b }}u) {
+                next{{ r }} = fetch(place, k0 + {{ bk }}u, index + {{ r * threads }}u);
+            }
+{% else %}
+            next{{ r }} = fetch(place, k0 + {{ bk }}u, index + {{ r * threads }}u);
+{% endif %}
+{% endfor %}
+        }
+        for (var step = 0u; step < {{ kq // groups }}u; step++) {
+            let quad = part * {{ kq // groups }}u + step;
+            let mask = swizzle(quad);
 {% for j in range(4) %}
-            let b{{ j }} = slab_b[at + x + {{ 16 * j }}u];
-{% for i in range(4) %}
-            c{{ i }}_{{ j }} += a{{ i }} * b{{ j }};
+            {
+                let a_at = (quad * 4u + {{ j }}u) * {{ qa }}u;
+                let b_at = {{ bk * qa }}u + (quad * 4u + {{ j }}u) * {{ qb }}u;
+{% for p in range(tm // 4) %}
+                let a{{ p }} = slab[a_at + ((y + {{ p * gy }}u) ^ mask)];
 {% endfor %}
+{% for q in range(tn // 4) %}
+                let b{{ q }} = slab[b_at + ((x + {{ q * gx }}u) ^ mask)];
+{% endfor %}
+{% for i in range(tm) %}
+{% for q in range(tn // 4) %}
+                c{{ i }}_{{ q }} += a{{ i // 4 }}[{{ i % 4 }}] * b{{ q }};
+{% endfor %}
+{% endfor %}
+            }
 {% endfor %}
         }
     }
-{% for i in range(4) %}{% for j in range(4) %}    store(c_base, tile_row + 4u * y + {{ i }}u, tile_column + x + {{ 16 * j }}u, c{{ i }}_{{ j }});
-{% endfor %}{% endfor %}
+{% if groups > 1 %}
+
+    workgroupBarrier();
+    if (part > 0u) {
+        let at = (part - 1u) * {{ lanes * tm * tn // 4 }}u + lane;
+{% for i in range(tm) %}
+{% for q in range(tn // 4) %}
+        slab[at + {{ (i * (tn // 4) + q) * lanes }}u] = c{{ i }}_{{ q }};
+{% endfor %}
+{% endfor %}
+    }
+    workgroupBarrier();
+    if (part > 0u) {
+        return;
+    }
+{% for g in range(groups - 1) %}
+{% for i in range(tm) %}
+{% for q in range(tn // 4) %}
+    c{{ i }}_{{ q }} += slab[{{ g * lanes * tm * tn // 4 + (i * (tn // 4) + q) * lanes }}u + lane];
+{% endfor %}
+{% endfor %}
+{% endfor %}
+{% endif %}
+{% for i in range(tm) %}
+{% for q in range(tn // 4) %}
+    store_quad(c_base, place.row + (y + {{ i // 4 * gy }}u) * 4u + {{ i % 4 }}u, place.column + (x + {{ q * gx }}u) * 4u, c{{ i }}_{{ q }});
+{% endfor %}
+{% endfor %}
+}
+
+fn store_quad(base: u32, row: u32, column: u32, quad: vec4<f32>) {
+{% if vec_c %}
+    store(base, row, column, quad);
+{% else %}
+{% for j in range(4) %}
+    store(base, row, column + {{ j }}u, quad[{{ j }}]);
+{% endfor %}
+{% endif %}
 }

@@ -232,7 +232,7 @@ def measure(work, length, rounds, runs):
             "memory_ratio": round(statistics.median(a["peak_rss_mb"] / b["peak_rss_mb"] for a, b in pairs), 3) if pairs else None,
         }
         for figure in (
-            "gflops", "tokens_per_s", "gemm_gflops", "gemm_time_share", "times_cheaper", "ranking_ms", "ranking_times_cheaper",
+            "gflops", "tokens_per_s", "peak_device_mb", "gemm_gflops", "gemm_time_share", "times_cheaper", "ranking_ms", "ranking_times_cheaper",
         ):
             values = [result[figure] for result in done if figure in result]
             if values:
@@ -292,9 +292,11 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--runs", type=int, default=3, help="runs of a program in a round, after its first")
     parser.add_argument("--lengths", default="64,256,1024", help="numbers of tokens of the traces")
+    parser.add_argument("--device", default="cpu", help="where PyTorch computes, as it names it: cuda, say")
     parser.add_argument("--json", metavar="FILE", help="write the rows as one JSON document")
     parser.add_argument("--update-docs", action="store_true", help="write the tables of docs/performance.md")
     options = parser.parse_args()
+    os.environ["PEER_DEVICE"] = options.device
     chosen = options.only.split(",")
     if unknown := [work for work in chosen if work not in every]:
         parser.error(f"there is no work '{unknown[0]}'; choose from {', '.join(every)}")

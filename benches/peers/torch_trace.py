@@ -17,9 +17,9 @@ Prints one line of JSON.
 import json
 import statistics
 import sys
-import time
 
 import torch
+from torch_device import DEVICE, clock, where
 from transformers import GPT2Config, GPT2LMHeadModel
 from transformers.models.gpt2 import modeling_gpt2
 
@@ -75,11 +75,11 @@ def main():
     runs = int(sys.argv[2]) if len(sys.argv) > 2 else 7
     way = sys.argv[3] if len(sys.argv) > 3 else "factors"
     torch.manual_seed(0)
-    model = GPT2LMHeadModel(GPT2Config(attn_implementation="eager", use_cache=False)).eval()
+    model = GPT2LMHeadModel(GPT2Config(attn_implementation="eager", use_cache=False)).to(DEVICE).eval()
     record, inputs, gradients = {}, {}, {}
     modeling_gpt2.eager_attention_forward = recording_attention(record)
-    ids = torch.tensor([[7919 * t % 50257 for t in range(tokens)]])
-    target = torch.tensor([11])
+    ids = torch.tensor([[7919 * t % 50257 for t in range(tokens)]], device=DEVICE)
+    target = torch.tensor([11], device=DEVICE)
     if way == "factors":
         model.requires_grad_(False)
         keep_factors(model, inputs)
@@ -105,12 +105,12 @@ def main():
 
     times = []
     for _ in range(runs + 1):
-        started = time.perf_counter()
+        started = clock()
         trace()
-        times.append((time.perf_counter() - started) * 1e3)
+        times.append((clock() - started) * 1e3)
     first, times = times[0], sorted(times[1:])
     print(json.dumps({
-        "name": f"pytorch trace, {way}", "version": torch.__version__, "threads": torch.get_num_threads(), "length": tokens,
+        "name": f"pytorch trace, {way}", **where(), "length": tokens,
         "first_ms": round(first, 1), "median_ms": round(statistics.median(times), 1), "min_ms": round(times[0], 1), "runs": runs,
     }))
 

@@ -22,6 +22,8 @@ pub struct GpuOptions {
     pub row_lanes: Option<u32>,
     /// Forces one GEMM variant instead of the adapter's best.
     pub gemm: Option<crate::ops::GemmVariant>,
+    /// Forces one tile of the workgroup GEMM variant for every product, whatever its extents.
+    pub workgroup_tile: Option<crate::ops::WorkgroupTile>,
     /// GEMM variants that were found best by measuring, by adapter as its `Display` words it. That of the
     /// chosen adapter is used where `gemm` forces none and the adapter can run it.
     pub tuned: BTreeMap<String, crate::ops::GemmVariant>,

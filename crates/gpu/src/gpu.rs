@@ -6,7 +6,7 @@ use crate::arena::{Arena, ArenaStats};
 use crate::failure::Failures;
 use crate::fault::Fault;
 use crate::image::{Extents, ImageLayout, Texture};
-use crate::ops::GemmVariant;
+use crate::ops::{GemmVariant, WorkgroupTile};
 use crate::pipeline::Compiled;
 use crate::plan::Plan;
 use crate::tensor::{Dtype, Shape, Tensor, byte_len};
@@ -65,7 +65,7 @@ pub(crate) struct Inner {
 }
 
 /// Invocations that share a row on a GPU: a workgroup of the usual size of a wave, or two of them.
-const GPU_ROW_LANES: u32 = 64;
+pub(crate) const GPU_ROW_LANES: u32 = 64;
 
 impl Gpu {
     /// Chooses an adapter and opens it. Blocks.
@@ -156,6 +156,32 @@ impl Gpu {
     /// The GEMM variant in use.
     pub fn gemm_variant(&self) -> GemmVariant {
         self.0.gemm
+    }
+
+    /// The tile that every product of the workgroup variant has, where one was forced.
+    pub fn workgroup_tile(&self) -> Option<WorkgroupTile> {
+        self.0.options.workgroup_tile
+    }
+
+    /// Whether this device has workgroups large enough for a tile.
+    pub fn has_tile(&self, tile: WorkgroupTile) -> bool {
+        tile.fits(&self.0.device.limits())
+    }
+
+    /// The tile for a product of M × N × K, so many times.
+    pub(crate) fn tile_for(
+        &self,
+        extents: (usize, usize, usize),
+        maps: usize,
+    ) -> Result<WorkgroupTile, GpuError> {
+        match self.workgroup_tile() {
+            Some(tile) if !self.has_tile(tile) => Err(GpuError::Unsupported {
+                op: "gemm",
+                reason: format!("the tile {tile} takes larger workgroups than {} has", self.adapter().name),
+            }),
+            Some(tile) => Ok(tile),
+            None => Ok(WorkgroupTile::choose(extents, maps, self.has_tile(WorkgroupTile::DEEPEST))),
+        }
     }
 
     /// Whether kernels are compiled with the driver-side checks.

@@ -22,6 +22,7 @@ shaders!(
     "adamw",
     "attention_decode",
     "causal_softmax",
+    "column_parts",
     "column_sum",
     "cross_entropy",
     "cross_entropy_stats",

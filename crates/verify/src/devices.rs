@@ -1,6 +1,6 @@
 //! The device that is verified, opened as often as it takes.
 
-use retrograd_gpu::ops::GemmVariant;
+use retrograd_gpu::ops::{GemmVariant, WorkgroupTile};
 use retrograd_gpu::{Fault, Gpu, GpuError, GpuOptions, dump_shaders};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -44,7 +44,17 @@ impl Devices {
 
     /// The device with products by `variant`, or by what the options or the adapter choose.
     pub(crate) fn open(&self, variant: Option<GemmVariant>) -> Result<Gpu, GpuError> {
-        let options = GpuOptions { gemm: variant.or(self.options.gemm), ..self.options.clone() };
+        self.open_tiled(variant, self.options.workgroup_tile)
+    }
+
+    /// The same with one tile for every product of the workgroup variant.
+    pub(crate) fn open_tiled(
+        &self,
+        variant: Option<GemmVariant>,
+        workgroup_tile: Option<WorkgroupTile>,
+    ) -> Result<Gpu, GpuError> {
+        let gemm = variant.or(self.options.gemm);
+        let options = GpuOptions { gemm, workgroup_tile, ..self.options.clone() };
         let gpu = Gpu::open_with_faults(&options, self.faults.clone())?;
         if let Some(opened) = &self.opened {
             let mut opened = opened.lock().unwrap_or_else(|e| e.into_inner());

@@ -3,7 +3,7 @@
 use super::DeviceArgs;
 use crate::error::CliError;
 use clap::Args;
-use retrograd::gpu::ops::GemmVariant;
+use retrograd::gpu::ops::{GemmVariant, WorkgroupTile};
 use retrograd::{GpuOptions, Precision, RequestError};
 use retrograd_bench::{ModelSource, NamedShape};
 use std::path::PathBuf;
@@ -18,6 +18,9 @@ pub(crate) struct MeasureArgs {
     /// Use this GEMM variant: portable, subgroup, workgroup or image [default: the adapter's best]
     #[arg(long, value_name = "NAME", value_parser = GemmVariant::from_str)]
     pub(crate) gemm: Option<GemmVariant>,
+    /// Use this tile of the workgroup variant for every product: 128x128, 64x64/2, … [default: by the product's extents]
+    #[arg(long, value_name = "TILE", value_parser = WorkgroupTile::from_str)]
+    pub(crate) tile: Option<WorkgroupTile>,
     /// Print one JSON document
     #[arg(long)]
     pub(crate) json: bool,
@@ -33,7 +36,12 @@ impl MeasureArgs {
                     .to_owned(),
             ));
         }
-        Ok(GpuOptions { checked: self.checked, gemm: self.gemm, ..self.device.gpu_options() })
+        Ok(GpuOptions {
+            checked: self.checked,
+            gemm: self.gemm,
+            workgroup_tile: self.tile,
+            ..self.device.gpu_options()
+        })
     }
 }
 

@@ -1,12 +1,41 @@
 //! Sum over rows: a bias gradient, `∂b = Σ_t δ_t`. Kernel: `shaders/column_sum.wgsl`.
 
 use super::expect;
+use crate::gpu::GPU_ROW_LANES;
 use crate::kernel::Kernel;
-use crate::{GpuError, Recorder, Tensor};
+use crate::{Gpu, GpuError, Recorder, Tensor};
 
-/// Rows that one invocation adds up; more rows are added in a second dispatch. Small enough for many
+/// Rows that one workgroup adds up; more rows are added in a second dispatch. Small enough for many
 /// chunks to run side by side, large enough that the second dispatch is short.
 pub(crate) const CHUNK_ROWS: usize = 256;
+
+/// How a workgroup of the kernels that add rows up divides its work: items of columns, and invocations that share each.
+/// Shader side: `shaders/column_parts.wgsl`.
+#[derive(Clone, Copy)]
+pub(super) struct ColumnParts {
+    columns: u32,
+    parts: u32,
+}
+
+impl ColumnParts {
+    /// A GPU waits for memory in every row that one invocation adds: there, sixteen share them.
+    pub(super) fn of(gpu: &Gpu) -> Self {
+        match gpu.capabilities().row_lanes >= GPU_ROW_LANES {
+            true => ColumnParts { columns: 16, parts: 16 },
+            false => ColumnParts { columns: 64, parts: 1 },
+        }
+    }
+
+    /// The kernel `name` for single elements or for `quads` of them.
+    pub(super) fn kernel(self, name: &'static str, quads: bool) -> Kernel {
+        Kernel::new(name, [("quads", quads.into()), ("columns", self.columns), ("parts", self.parts)])
+    }
+
+    /// Workgroups across so many items.
+    pub(super) fn across(self, items: usize) -> u32 {
+        items.div_ceil(self.columns as usize) as u32
+    }
+}
 
 /// Operands of [`column_sum`].
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +61,7 @@ pub fn column_sum(recorder: &mut Recorder, op: ColumnSum<'_>) -> Result<(), GpuE
             expected: format!("at most the {stride} columns of x from column {}", op.first_column),
         });
     }
+    let parts = ColumnParts::of(&recorder.gpu);
     let mut rows = rows;
     let mut stride = stride;
     let mut first_column = op.first_column;
@@ -42,7 +72,7 @@ pub fn column_sum(recorder: &mut Recorder, op: ColumnSum<'_>) -> Result<(), GpuE
         let quads = [columns, stride, first_column].iter().all(|x| x.is_multiple_of(4));
         let width = if quads { 4 } else { 1 };
         recorder.dispatch(
-            &Kernel::new("column_sum", [("quads", quads.into())]),
+            &parts.kernel("column_sum", quads),
             &[(1, &source), (2, &target)],
             &[
                 expect::index(OP, rows)?,
@@ -51,7 +81,7 @@ pub fn column_sum(recorder: &mut Recorder, op: ColumnSum<'_>) -> Result<(), GpuE
                 expect::index(OP, first_column / width)?,
                 CHUNK_ROWS as u32,
             ],
-            [(columns / width).div_ceil(64) as u32, expect::maps(OP, chunks)?, 1],
+            [parts.across(columns / width), expect::maps(OP, chunks)?, 1],
         )?;
         if chunks <= 1 {
             return Ok(());

@@ -33,7 +33,7 @@ pub fn cross_entropy(recorder: &mut Recorder, op: CrossEntropy<'_>) -> Result<()
     expect::shape(OP, "loss", op.loss, &[1])?;
     expect::shape(OP, "row_loss", op.row_loss, &[rows])?;
     let gpu = recorder.gpu.clone();
-    let layout = RowLayout::of(&gpu);
+    let layout = RowLayout::long(&gpu);
     let stats = gpu.tensor([rows, ranges, 2])?;
     let target_logit = gpu.tensor([rows])?;
     let rows_u32 = expect::index(OP, rows)?;

@@ -2,6 +2,7 @@
 //! (portable, subgroup and image variants), `shaders/gemm_workgroup.wgsl`; shared parts and the formula in
 //! `shaders/gemm_common.wgsl`.
 
+use super::gemm_tile::{FEW_ROWS, RegisterTile, WorkgroupTile};
 use super::{Matrix, Pack, expect, pack};
 use crate::image::ImageLayout;
 use crate::kernel::Kernel;
@@ -258,14 +259,18 @@ pub fn gemm(recorder: &mut Recorder, op: Gemm<'_>) -> Result<(), GpuError> {
     let b = Operand::of(recorder, "b", op.b, wanted)?;
     let bindings: Vec<(u32, &Tensor)> =
         [(1, &a.tensor), (2, &b.tensor)].into_iter().chain(bindings.drain(2..)).collect();
-    let tile = Tile::choose(variant, subgroup, op.form, m, b.image.is_some());
-    let iterations = match op.form {
-        Form::TN if variant != GemmVariant::Workgroup => k,
-        Form::NN | Form::NT if variant != GemmVariant::Workgroup => k.div_ceil(4),
-        _ => k + k.div_ceil(16),
+    let tile = match variant {
+        GemmVariant::Workgroup => Tile::Workgroup(recorder.gpu.tile_for((m, n, k), batches * heads)?),
+        GemmVariant::Portable | GemmVariant::Subgroup | GemmVariant::Image => {
+            Tile::Register(RegisterTile::choose(variant, subgroup, op.form, m, b.image.is_some()))
+        }
+    };
+    let iterations = match (tile, op.form) {
+        (Tile::Workgroup(_), _) => WorkgroupTile::iterations(k),
+        (Tile::Register(_), Form::TN) => k,
+        (Tile::Register(_), Form::NN | Form::NT) => k.div_ceil(4),
     };
     expect::iterations(OP, "the inner extent", iterations)?;
-    let vec_c = variant != GemmVariant::Workgroup && op.c.quads();
     let by_subgroup = matches!(variant, GemmVariant::Subgroup | GemmVariant::Image);
     let handed_round = by_subgroup && m > FEW_ROWS;
     let wide =
@@ -279,7 +284,7 @@ pub fn gemm(recorder: &mut Recorder, op: Gemm<'_>) -> Result<(), GpuError> {
         ("wide", wide.into()),
         ("vec_a", (op.a.quads() && a.image.is_none()).into()),
         ("vec_b", (op.b.quads() && b.image.is_none()).into()),
-        ("vec_c", vec_c.into()),
+        ("vec_c", op.c.quads().into()),
         ("f16", f16.into()),
         ("bias", op.bias.is_some().into()),
         ("gelu", op.gelu.is_some().into()),
@@ -287,9 +292,12 @@ pub fn gemm(recorder: &mut Recorder, op: Gemm<'_>) -> Result<(), GpuError> {
         ("residual", op.residual.is_some().into()),
         ("accumulate", op.accumulate.into()),
     ];
-    let name = match variant {
-        GemmVariant::Workgroup => "gemm_workgroup",
-        GemmVariant::Portable | GemmVariant::Subgroup | GemmVariant::Image => {
+    let name = match tile {
+        Tile::Workgroup(tile) => {
+            options.extend(tile.options());
+            "gemm_workgroup"
+        }
+        Tile::Register(tile) => {
             options.extend([
                 ("tm", tile.rows),
                 ("tn", tile.columns),
@@ -320,23 +328,26 @@ pub fn gemm(recorder: &mut Recorder, op: Gemm<'_>) -> Result<(), GpuError> {
         index(op.c.head_stride)?,
         op.alpha.to_bits(),
     ];
-    let columns = n.div_ceil((tile.columns * tile.width) as usize) as u32;
-    let rows = m.div_ceil(tile.group_rows as usize) as u32;
     let maps = expect::maps(OP, batches * heads)?;
-    let grid = match variant {
-        GemmVariant::Workgroup => [columns, rows, maps],
-        GemmVariant::Portable | GemmVariant::Subgroup | GemmVariant::Image => [rows, columns, maps],
+    let across = |extent: usize, tile: u32| extent.div_ceil(tile as usize) as u32;
+    let grid = match tile {
+        Tile::Workgroup(tile) => [across(n, tile.columns), across(m, tile.rows), maps],
+        Tile::Register(tile) => [across(m, tile.group_rows), across(n, tile.columns * tile.width), maps],
     };
     recorder.dispatch(&Kernel::new(name, options), &bindings, &params, grid)
+}
+
+/// What a workgroup computes.
+#[derive(Clone, Copy)]
+enum Tile {
+    Register(RegisterTile),
+    Workgroup(WorkgroupTile),
 }
 
 /// Steps of four along the inner extent that one iteration over images takes. lavapipe blends every accumulator with its
 /// old value by the mask of active lanes, once an iteration, which is three of ten instructions with one step. Two take 0.9
 /// of the time of one, four 0.85, at two and four times the compile time.
 const IMAGE_UNROLL: u32 = 2;
-
-/// Products of so few rows have nothing to hand round.
-const FEW_ROWS: usize = 4;
 
 /// Where a product finds an operand.
 struct Operand {
@@ -400,54 +411,5 @@ impl Operand {
             batch_stride: matrix.batch_stride,
             head_stride: matrix.head_stride,
         })
-    }
-}
-
-/// Rows and columns per invocation, invocations along a row, rows per workgroup.
-struct Tile {
-    rows: u32,
-    columns: u32,
-    width: u32,
-    group_rows: u32,
-}
-
-impl Tile {
-    fn choose(variant: GemmVariant, subgroup: Option<u32>, form: Form, m: usize, image: bool) -> Tile {
-        match variant {
-            // Texels cost little: the tile that is compiled fastest does for every form.
-            GemmVariant::Image if image && m > FEW_ROWS => {
-                let lanes = subgroup.unwrap_or(8);
-                let rows = 16.max(lanes);
-                Tile { rows, columns: 8, width: lanes.max(8), group_rows: rows }
-            }
-            GemmVariant::Workgroup => Tile { rows: 4, columns: 4, width: 16, group_rows: 64 },
-            GemmVariant::Subgroup | GemmVariant::Image if m > FEW_ROWS => {
-                // 128 outputs per invocation: beyond, the JIT takes seconds. Measured best on
-                // lavapipe: 32×4 for NT; 16×8 for NN and TN, whose rows of B are farther apart, and
-                // for few rows.
-                let lanes = subgroup.unwrap_or(8);
-                let rows = if form == Form::NT && m > 16 { 32 } else { 16 }.max(lanes);
-                let columns = if form == Form::NT && m > 16 { 4 } else { 8 };
-                Tile { rows, columns, width: lanes.max(8), group_rows: rows }
-            }
-            // Few rows have nothing to hand round.
-            GemmVariant::Portable | GemmVariant::Subgroup | GemmVariant::Image => {
-                // 8×8 measured best among plain register tiles on lavapipe; NT keeps one scalar per
-                // output and has registers for half of it.
-                let rows = match m {
-                    1 => 1,
-                    2..=4 => 4,
-                    _ => 8,
-                };
-                let columns = match form {
-                    Form::NT if image && m == 1 => 8,
-                    Form::NT => 4,
-                    // One row reads each row of B once: in longer stretches.
-                    Form::NN | Form::TN if m == 1 => 16,
-                    Form::NN | Form::TN => 8,
-                };
-                Tile { rows, columns, width: 8, group_rows: rows }
-            }
-        }
     }
 }

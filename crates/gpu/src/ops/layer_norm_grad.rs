@@ -1,9 +1,8 @@
 //! Gradients of a layer norm's γ and β. Kernel: `shaders/layer_norm_grad.wgsl`.
 
-use super::column_sum::{CHUNK_ROWS, ColumnSum, column_sum};
+use super::column_sum::{CHUNK_ROWS, ColumnParts, ColumnSum, column_sum};
 use super::expect;
 use super::row_layout::in_quads;
-use crate::kernel::Kernel;
 use crate::{GpuError, Recorder, Tensor};
 
 /// Operands of [`layer_norm_grad`].
@@ -37,11 +36,12 @@ pub fn layer_norm_grad(recorder: &mut Recorder, op: LayerNormGrad<'_>) -> Result
     let partial = scratch.as_ref().unwrap_or(op.d_gamma_beta);
     let quads = in_quads(&[op.dy]);
     let items = if quads { columns / 4 } else { columns };
+    let parts = ColumnParts::of(&recorder.gpu);
     recorder.dispatch(
-        &Kernel::new("layer_norm_grad", [("quads", quads.into())]),
+        &parts.kernel("layer_norm_grad", quads),
         &[(1, op.dy), (2, op.x), (3, op.stats), (4, partial)],
         &[expect::index(OP, rows)?, items as u32, expect::index(OP, op.x_row)?, CHUNK_ROWS as u32],
-        [items.div_ceil(64) as u32, chunks as u32, 1],
+        [parts.across(items), chunks as u32, 1],
     )?;
     match &scratch {
         None => Ok(()),

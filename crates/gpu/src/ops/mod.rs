@@ -14,6 +14,7 @@ mod embedding;
 mod embedding_backward;
 mod expect;
 mod gemm;
+mod gemm_tile;
 mod global_norm;
 mod head_products;
 mod layer_norm;
@@ -41,6 +42,7 @@ pub use embedding_backward::{
     EmbeddingBackward, PositionEmbeddingBackward, embedding_backward, position_embedding_backward,
 };
 pub use gemm::{Causal, Form, Gemm, GemmVariant, gemm};
+pub use gemm_tile::WorkgroupTile;
 pub use global_norm::{GlobalNorm, global_norm};
 pub use head_products::{HeadProducts, head_products};
 pub use layer_norm::{LayerNorm, layer_norm};

@@ -1,6 +1,7 @@
 //! How row-wise kernels divide rows among invocations. Shader side: `shaders/row_reduce.wgsl`.
 
 use super::expect::GRID_ROWS;
+use crate::gpu::GPU_ROW_LANES;
 use crate::{Gpu, Tensor};
 
 /// Rows to a workgroup where each belongs to one subgroup: a software driver starts a workgroup in
@@ -20,6 +21,13 @@ impl RowLayout {
         let lanes = capabilities.row_lanes;
         let subgroup = capabilities.subgroup == Some(lanes);
         RowLayout { lanes, rows: if subgroup { GROUP_ROWS } else { 1 }, subgroup }
+    }
+
+    /// The same for rows of a vocabulary's length: four times as many invocations on a GPU.
+    pub(crate) fn long(gpu: &Gpu) -> Self {
+        let layout = RowLayout::of(gpu);
+        let lanes = if layout.lanes >= GPU_ROW_LANES { 4 * layout.lanes } else { layout.lanes };
+        RowLayout { lanes, ..layout }
     }
 
     /// One row to a workgroup.

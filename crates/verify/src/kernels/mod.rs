@@ -23,7 +23,7 @@ use crate::report::{Report, Section};
 use crate::{Devices, Scope};
 use bench::Bench;
 use retrograd_formats::{RequestError, matches_glob};
-use retrograd_gpu::ops::GemmVariant;
+use retrograd_gpu::ops::{GemmVariant, WorkgroupTile};
 use retrograd_gpu::{Gpu, GpuError};
 use retrograd_model::ModelError;
 
@@ -68,14 +68,44 @@ pub fn kernel_names() -> Vec<&'static str> {
     FAMILIES.iter().chain(PRODUCTS).map(|(name, _)| *name).collect()
 }
 
+/// A way to compute products, and how much of it is verified.
+#[derive(Clone, Copy)]
+pub(crate) struct Way {
+    variant: GemmVariant,
+    /// Forced on every product; otherwise each has the tile of its extents.
+    tile: Option<WorkgroupTile>,
+    scope: Scope,
+}
+
+/// The variants in their scopes, and briefly every tile that one has, whether or not the cases would choose it.
+pub(crate) fn ways(variants: &[(GemmVariant, Scope)]) -> Vec<Way> {
+    let mut ways = Vec::new();
+    for &(variant, scope) in variants {
+        ways.push(Way { variant, tile: None, scope });
+        if variant == GemmVariant::Workgroup {
+            let tiled = |tile| Way { variant, tile: Some(tile), scope: Scope::Brief };
+            ways.extend(WorkgroupTile::ALL.map(tiled));
+        }
+    }
+    ways
+}
+
+/// How a device computes products, in words.
+fn way(gpu: &Gpu) -> String {
+    match gpu.workgroup_tile() {
+        Some(tile) => format!("{} {tile}", gpu.gemm_variant()),
+        None => gpu.gemm_variant().to_string(),
+    }
+}
+
 /// Runs the operations whose name matches `pattern` (`*` and `?` as in file names, several by commas; all
-/// without one), products by each of `variants` in its scope.
+/// without one), products in each of the `ways`.
 ///
 /// # Errors
 /// When a part of the pattern matches no name, or the device fails.
 pub(crate) fn verify(
     devices: &Devices,
-    variants: &[(GemmVariant, Scope)],
+    ways: &[Way],
     pattern: Option<&str>,
     scope: Scope,
     report: &mut Report,
@@ -101,17 +131,24 @@ pub(crate) fn verify(
     if products.is_empty() {
         return Ok(());
     }
-    for &(variant, scope) in variants {
-        let gpu = devices.open(Some(variant))?;
+    for &Way { variant, tile, scope } in ways {
+        let gpu = devices.open_tiled(Some(variant), tile)?;
         if !gpu.capabilities().runs(variant) {
             report
                 .skipped
                 .push(format!("products by the variant {variant}: this adapter's subgroups do not allow it"));
             continue;
         }
+        if let Some(tile) = tile.filter(|&tile| !gpu.has_tile(tile)) {
+            report
+                .skipped
+                .push(format!("products by the tile {tile}: this adapter's workgroups are smaller"));
+            continue;
+        }
         for (name, run) in &products {
-            progress(&format!("{name}, {variant}"));
-            family(&gpu, format!("{name} {variant}"), *run, scope, report)?;
+            let way = way(&gpu);
+            progress(&format!("{name}, {way}"));
+            family(&gpu, format!("{name} {way}"), *run, scope, report)?;
         }
     }
     Ok(())
