@@ -44,17 +44,16 @@ impl Devices {
 
     /// The device with products by `variant`, or by what the options or the adapter choose.
     pub(crate) fn open(&self, variant: Option<GemmVariant>) -> Result<Gpu, GpuError> {
-        self.open_tiled(variant, self.options.workgroup_tile)
+        self.open_with(GpuOptions { gemm: variant.or(self.options.gemm), ..self.options.clone() })
     }
 
-    /// The same with one tile for every product of the workgroup variant.
-    pub(crate) fn open_tiled(
-        &self,
-        variant: Option<GemmVariant>,
-        workgroup_tile: Option<WorkgroupTile>,
-    ) -> Result<Gpu, GpuError> {
-        let gemm = variant.or(self.options.gemm);
-        let options = GpuOptions { gemm, workgroup_tile, ..self.options.clone() };
+    /// The device with products by one tile of the workgroup variant.
+    pub(crate) fn open_tiled(&self, tile: WorkgroupTile) -> Result<Gpu, GpuError> {
+        let gemm = Some(GemmVariant::Workgroup);
+        self.open_with(GpuOptions { gemm, workgroup_tile: Some(tile), ..self.options.clone() })
+    }
+
+    fn open_with(&self, options: GpuOptions) -> Result<Gpu, GpuError> {
         let gpu = Gpu::open_with_faults(&options, self.faults.clone())?;
         if let Some(opened) = &self.opened {
             let mut opened = opened.lock().unwrap_or_else(|e| e.into_inner());

@@ -101,8 +101,7 @@ pub fn run(options: &Options, progress: &mut dyn FnMut(&str)) -> Result<Report, 
             (GemmVariant::ALL.into_iter().map(|variant| (variant, scope(variant))).collect(), vec![None])
         }
     };
-    let ways = kernels::ways(&variants);
-    kernels::verify(devices, &ways, options.kernels.as_deref(), options.scope, &mut report, progress)?;
+    kernels::verify(devices, &variants, options.kernels.as_deref(), options.scope, &mut report, progress)?;
     if let Some(dir) = &options.model {
         let both = [Precision::F32, Precision::F16];
         let checks = ModelChecks {

@@ -22,7 +22,7 @@ impl<'a> Bench<'a> {
 
     /// Names the row that comparisons go to from now on; products say by which variant.
     pub(super) fn row(&mut self, name: String) {
-        self.row = format!("{name} {}", super::way(self.gpu));
+        self.row = format!("{name} {}", self.gpu.gemm_variant());
     }
 
     /// The cases of the scope.

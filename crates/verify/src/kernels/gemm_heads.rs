@@ -29,7 +29,7 @@ pub(super) fn heads_in_place(bench: &mut Bench) -> Result<(), GpuError> {
     Ok(())
 }
 
-fn check(bench: &mut Bench, (batches, heads, t, d): Sizes) -> Result<(), GpuError> {
+pub(super) fn check(bench: &mut Bench, (batches, heads, t, d): Sizes) -> Result<(), GpuError> {
     let (width, maps) = (heads * d, batches * heads);
     let stride = 3 * width;
     let mut random = Random::new((t * 100 + d) as u64);

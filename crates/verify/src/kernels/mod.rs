@@ -13,6 +13,7 @@ mod embedding;
 mod gemm;
 mod gemm_epilogue;
 mod gemm_heads;
+mod gemm_tile;
 mod layer_norm;
 mod optimizer;
 mod pack;
@@ -63,49 +64,22 @@ const PRODUCTS: &[Family] = &[
     ("attention", attention::whole_layer),
 ];
 
+/// What is run once for each tile of the workgroup variant.
+const TILES: &str = "gemm_tile";
+
 /// The names that a pattern can match.
 pub fn kernel_names() -> Vec<&'static str> {
-    FAMILIES.iter().chain(PRODUCTS).map(|(name, _)| *name).collect()
-}
-
-/// A way to compute products, and how much of it is verified.
-#[derive(Clone, Copy)]
-pub(crate) struct Way {
-    variant: GemmVariant,
-    /// Forced on every product; otherwise each has the tile of its extents.
-    tile: Option<WorkgroupTile>,
-    scope: Scope,
-}
-
-/// The variants in their scopes, and briefly every tile that one has, whether or not the cases would choose it.
-pub(crate) fn ways(variants: &[(GemmVariant, Scope)]) -> Vec<Way> {
-    let mut ways = Vec::new();
-    for &(variant, scope) in variants {
-        ways.push(Way { variant, tile: None, scope });
-        if variant == GemmVariant::Workgroup {
-            let tiled = |tile| Way { variant, tile: Some(tile), scope: Scope::Brief };
-            ways.extend(WorkgroupTile::ALL.map(tiled));
-        }
-    }
-    ways
-}
-
-/// How a device computes products, in words.
-fn way(gpu: &Gpu) -> String {
-    match gpu.workgroup_tile() {
-        Some(tile) => format!("{} {tile}", gpu.gemm_variant()),
-        None => gpu.gemm_variant().to_string(),
-    }
+    FAMILIES.iter().chain(PRODUCTS).map(|(name, _)| *name).chain([TILES]).collect()
 }
 
 /// Runs the operations whose name matches `pattern` (`*` and `?` as in file names, several by commas; all
-/// without one), products in each of the `ways`.
+/// without one), products by each of `variants` in its scope.
 ///
 /// # Errors
 /// When a part of the pattern matches no name, or the device fails.
 pub(crate) fn verify(
     devices: &Devices,
-    ways: &[Way],
+    variants: &[(GemmVariant, Scope)],
     pattern: Option<&str>,
     scope: Scope,
     report: &mut Report,
@@ -127,28 +101,40 @@ pub(crate) fn verify(
             family(&gpu, name.to_owned(), run, scope, report)?;
         }
     }
+    if wanted(TILES) && variants.iter().any(|(variant, _)| *variant == GemmVariant::Workgroup) {
+        tiles(devices, report, progress)?;
+    }
     let products: Vec<Family> = PRODUCTS.iter().copied().filter(|(name, _)| wanted(name)).collect();
     if products.is_empty() {
         return Ok(());
     }
-    for &Way { variant, tile, scope } in ways {
-        let gpu = devices.open_tiled(Some(variant), tile)?;
+    for &(variant, scope) in variants {
+        let gpu = devices.open(Some(variant))?;
         if !gpu.capabilities().runs(variant) {
             report
                 .skipped
                 .push(format!("products by the variant {variant}: this adapter's subgroups do not allow it"));
             continue;
         }
-        if let Some(tile) = tile.filter(|&tile| !gpu.has_tile(tile)) {
+        for (name, run) in &products {
+            progress(&format!("{name}, {variant}"));
+            family(&gpu, format!("{name} {variant}"), *run, scope, report)?;
+        }
+    }
+    Ok(())
+}
+
+/// Every tile that the device has room for.
+fn tiles(devices: &Devices, report: &mut Report, progress: &mut dyn FnMut(&str)) -> Result<(), GpuError> {
+    for tile in WorkgroupTile::ALL {
+        progress(&format!("{TILES}, {tile}"));
+        let gpu = devices.open_tiled(tile)?;
+        if gpu.has_tile(tile) {
+            family(&gpu, format!("{TILES} {tile}"), gemm_tile::geometry, Scope::Usual, report)?;
+        } else {
             report
                 .skipped
                 .push(format!("products by the tile {tile}: this adapter's workgroups are smaller"));
-            continue;
-        }
-        for (name, run) in &products {
-            let way = way(&gpu);
-            progress(&format!("{name}, {way}"));
-            family(&gpu, format!("{name} {way}"), *run, scope, report)?;
         }
     }
     Ok(())
