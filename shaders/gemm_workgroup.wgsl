@@ -24,8 +24,7 @@
 {% set rounds = (blocks_a + blocks_b + threads - 1) // threads %}
 {% set whole = rounds * threads == blocks_a + blocks_b %}
 {% set staged = bk * (qa + qb) %}
-{% set reduced = (groups - 1) * lanes * tm * tn // 4 %}
-var<workgroup> slab: array<vec4<f32>, {{ [staged, reduced] | max }}>;
+var<workgroup> slab: array<vec4<f32>, {{ staged }}>;
 
 // How the columns of k's row of a slab are permuted; `quad` is k / 4.
 fn swizzle(quad: u32) -> u32 {
@@ -200,9 +199,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
 {% if groups > 1 %}
 
+{# As many groups at a time hand over their sums as the slabs have room for. #}
+{% set share = lanes * tm * tn // 4 %}
+{% set room = staged // share %}
+{% for first in range(1, groups, room) %}
+{% set last = [first + room, groups] | min %}
     workgroupBarrier();
-    if (part > 0u) {
-        let at = (part - 1u) * {{ lanes * tm * tn // 4 }}u + lane;
+    if (part >= {{ first }}u && part < {{ last }}u) {
+        let at = (part - {{ first }}u) * {{ share }}u + lane;
 {% for i in range(tm) %}
 {% for q in range(tn // 4) %}
         slab[at + {{ (i * (tn // 4) + q) * lanes }}u] = c{{ i }}_{{ q }};
@@ -210,16 +214,19 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 {% endfor %}
     }
     workgroupBarrier();
+    if (part == 0u) {
+{% for g in range(first, last) %}
+{% for i in range(tm) %}
+{% for q in range(tn // 4) %}
+        c{{ i }}_{{ q }} += slab[{{ (g - first) * share + (i * (tn // 4) + q) * lanes }}u + lane];
+{% endfor %}
+{% endfor %}
+{% endfor %}
+    }
+{% endfor %}
     if (part > 0u) {
         return;
     }
-{% for g in range(groups - 1) %}
-{% for i in range(tm) %}
-{% for q in range(tn // 4) %}
-    c{{ i }}_{{ q }} += slab[{{ g * lanes * tm * tn // 4 + (i * (tn // 4) + q) * lanes }}u + lane];
-{% endfor %}
-{% endfor %}
-{% endfor %}
 {% endif %}
 {% for i in range(tm) %}
 {% for q in range(tn // 4) %}

@@ -9,6 +9,7 @@ use crate::image::{Extents, ImageLayout, Texture};
 use crate::ops::{GemmVariant, WorkgroupTile};
 use crate::pipeline::Compiled;
 use crate::plan::Plan;
+use crate::recorder::SumOrder;
 use crate::tensor::{Dtype, Shape, Tensor, byte_len};
 use crate::upload::UPLOAD_PIECE;
 use std::collections::HashMap;
@@ -173,14 +174,15 @@ impl Gpu {
         &self,
         extents: (usize, usize, usize),
         maps: usize,
+        order: SumOrder,
     ) -> Result<WorkgroupTile, GpuError> {
         match self.workgroup_tile() {
-            Some(tile) if !self.has_tile(tile) => Err(GpuError::Unsupported {
+            Some(tile) if self.has_tile(tile) => Ok(tile),
+            Some(tile) => Err(GpuError::Unsupported {
                 op: "gemm",
                 reason: format!("the tile {tile} takes larger workgroups than {} has", self.adapter().name),
             }),
-            Some(tile) => Ok(tile),
-            None => Ok(WorkgroupTile::choose(extents, maps, self.has_tile(WorkgroupTile::DEEPEST))),
+            None => Ok(WorkgroupTile::choose(extents, maps, order, |tile| self.has_tile(tile))),
         }
     }
 

@@ -43,6 +43,6 @@ pub use gpu::{Capabilities, Gpu};
 pub use kernel::dump_shaders;
 pub use pass::{KernelTime, Pass};
 pub use readback::HostData;
-pub use recorder::Recorder;
+pub use recorder::{Recorder, SumOrder};
 pub use tensor::{Dtype, Shape, Tensor};
 pub use unblock::{Unblocked, unblock};

@@ -16,8 +16,20 @@ pub struct Recorder {
     uniforms: Vec<u8>,
     /// Images into which products pack their operands, one after the other.
     scratch: HashMap<(&'static str, Shape, Dtype), Tensor>,
+    pub(crate) sum_order: SumOrder,
     /// First step that could not be recorded by a function that cannot say so itself.
     refused: Option<GpuError>,
+}
+
+/// In what order products add up, where a device has several tiles that differ in it (GPUs).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SumOrder {
+    /// One order for all: an element has the same bits whatever else a product computes, so that a sequence does not depend on
+    /// its batch, nor a token's logit on the others.
+    #[default]
+    Alike,
+    /// By the extents of each product: for training, whose gradients are sums over the batch anyhow.
+    Fastest,
 }
 
 enum Recorded {
@@ -54,8 +66,14 @@ impl Recorder {
             steps: Vec::new(),
             uniforms: Vec::new(),
             scratch: HashMap::new(),
+            sum_order: SumOrder::default(),
             refused: None,
         }
+    }
+
+    /// An empty recording whose products add up in this order.
+    pub fn with_sum_order(gpu: &Gpu, sum_order: SumOrder) -> Self {
+        Recorder { sum_order, ..Recorder::new(gpu) }
     }
 
     /// The device this records for.

@@ -12,7 +12,7 @@ use crate::memory::{Changes, Memory};
 use crate::parameters::Parameters;
 use crate::sources::{Source, sources};
 use retrograd_formats::{BlockSite, Capture, Config, Head as HeadId, Site};
-use retrograd_gpu::{Dtype, Gpu, KernelTime, Pass, Recorder, Tensor, ops};
+use retrograd_gpu::{Dtype, Gpu, KernelTime, Pass, Recorder, SumOrder, Tensor, ops};
 use std::collections::{BTreeSet, HashMap};
 
 /// What a program computes beside the forward pass.
@@ -91,10 +91,15 @@ impl Program {
         let start = gpu.upload_u32([1], &[0])?;
 
         let mut stages = Vec::new();
-        let mut recorder = Recorder::new(gpu);
+        let order = match purpose {
+            Purpose::WeightGradients(_) => SumOrder::Fastest,
+            Purpose::Forward | Purpose::Observe(_) | Purpose::Trace(_) => SumOrder::Alike,
+        };
+        let mut recorder = Recorder::with_sum_order(gpu, order);
         let mut cut_here = |recorder: &mut Recorder, here: Cut| -> Result<(), ModelError> {
             if here == cut {
-                stages.push(std::mem::replace(recorder, Recorder::new(gpu)).finish()?);
+                let next = Recorder::with_sum_order(gpu, order);
+                stages.push(std::mem::replace(recorder, next).finish()?);
             }
             Ok(())
         };

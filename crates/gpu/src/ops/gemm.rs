@@ -260,7 +260,9 @@ pub fn gemm(recorder: &mut Recorder, op: Gemm<'_>) -> Result<(), GpuError> {
     let bindings: Vec<(u32, &Tensor)> =
         [(1, &a.tensor), (2, &b.tensor)].into_iter().chain(bindings.drain(2..)).collect();
     let tile = match variant {
-        GemmVariant::Workgroup => Tile::Workgroup(recorder.gpu.tile_for((m, n, k), batches * heads)?),
+        GemmVariant::Workgroup => {
+            Tile::Workgroup(recorder.gpu.tile_for((m, n, k), batches * heads, recorder.sum_order)?)
+        }
         GemmVariant::Portable | GemmVariant::Subgroup | GemmVariant::Image => {
             Tile::Register(RegisterTile::choose(variant, subgroup, op.form, m, b.image.is_some()))
         }

@@ -1,6 +1,7 @@
 //! How much of a product an invocation and a workgroup compute, by the product's extents.
 
 use super::gemm::{Form, GemmVariant};
+use crate::SumOrder;
 use std::fmt;
 use std::str::FromStr;
 
@@ -89,56 +90,51 @@ impl WorkgroupTile {
 
     const LARGE: WorkgroupTile = WorkgroupTile::new([128, 128], [8, 8], 16, 1);
     const MIDDLE: WorkgroupTile = WorkgroupTile::new([64, 64], [8, 4], 16, 1);
-    const MIDDLE_SPLIT: WorkgroupTile = WorkgroupTile::new([64, 64], [8, 4], 32, 2);
-    const WIDE_SPLIT: WorkgroupTile = WorkgroupTile::new([32, 64], [4, 8], 32, 2);
-    const SMALL_SPLIT: WorkgroupTile = WorkgroupTile::new([32, 32], [4, 4], 64, 4);
-    const SMALL_DEEP: WorkgroupTile = WorkgroupTile::new([32, 32], [4, 4], 128, 8);
+    const MIDDLE_HALVES: WorkgroupTile = WorkgroupTile::new([64, 64], [8, 4], 32, 2);
+    const WIDE_HALVES: WorkgroupTile = WorkgroupTile::new([32, 64], [4, 8], 32, 2);
+    const MIDDLE_QUARTERS: WorkgroupTile = WorkgroupTile::new([64, 64], [8, 4], 64, 4);
+    const SMALL_QUARTERS: WorkgroupTile = WorkgroupTile::new([32, 32], [4, 4], 64, 4);
 
-    /// Every tile. All but `32x32/8` take at most 16 KiB of workgroup memory and 256 invocations, as the WebGPU default
+    /// Every tile. All but `64x64/4` take at most 16 KiB of workgroup memory and 256 invocations, as the WebGPU default
     /// limits have it.
     pub const ALL: [WorkgroupTile; 6] = [
         WorkgroupTile::LARGE,
         WorkgroupTile::MIDDLE,
-        WorkgroupTile::MIDDLE_SPLIT,
-        WorkgroupTile::WIDE_SPLIT,
-        WorkgroupTile::SMALL_SPLIT,
-        WorkgroupTile::SMALL_DEEP,
+        WorkgroupTile::MIDDLE_HALVES,
+        WorkgroupTile::WIDE_HALVES,
+        WorkgroupTile::MIDDLE_QUARTERS,
+        WorkgroupTile::SMALL_QUARTERS,
     ];
-
-    /// The one that takes more than the WebGPU default limits.
-    pub(crate) const DEEPEST: WorkgroupTile = WorkgroupTile::SMALL_DEEP;
 
     /// Whether a device has workgroups so large.
     pub(crate) fn fits(self, limits: &wgpu::Limits) -> bool {
         let invocations = self.rows / self.rows_each * (self.columns / self.columns_each) * self.groups;
-        let staged = self.depth * (self.rows + self.columns);
-        let reduced = (self.groups - 1) * self.rows * self.columns;
         invocations <= limits.max_compute_invocations_per_workgroup.min(limits.max_compute_workgroup_size_x)
-            && 4 * staged.max(reduced) <= limits.max_compute_workgroup_storage_size
+            && 4 * self.depth * (self.rows + self.columns) <= limits.max_compute_workgroup_storage_size
     }
 
-    /// The tile for a product of M × N × K, so many times; `deep` where the device has the deepest.
+    /// The tile for a product of M × N × K, so many times, on a device that `has` it.
     ///
     /// The bounds are where the best tile changed on an H100, which runs 132 workgroups at a time, over GPT-2's products at
     /// 64 to 1024 tokens (docs/performance.md): large tiles load least, small ones and those in groups keep more of a GPU busy.
-    pub(crate) fn choose((m, n, k): (usize, usize, usize), maps: usize, deep: bool) -> WorkgroupTile {
-        let few = match k {
-            512.. if deep => WorkgroupTile::SMALL_DEEP,
-            _ => WorkgroupTile::SMALL_SPLIT,
-        };
-        if m <= 32 {
-            return if n.div_ceil(32) * maps <= 128 { few } else { WorkgroupTile::SMALL_SPLIT };
-        }
-        match m.div_ceil(64) * n.div_ceil(64) * maps {
-            0..24 => few,
-            24..160 => WorkgroupTile::SMALL_SPLIT,
+    pub(crate) fn choose(
+        (m, n, k): (usize, usize, usize),
+        maps: usize,
+        order: SumOrder,
+        has: impl Fn(WorkgroupTile) -> bool,
+    ) -> WorkgroupTile {
+        // Tiles of 64 × 64.
+        let tiles = if m <= 32 { 0 } else { m.div_ceil(64) * n.div_ceil(64) * maps };
+        match (order, tiles) {
+            // The two that add up alike.
+            (SumOrder::Alike, 256..) if has(WorkgroupTile::MIDDLE_QUARTERS) => WorkgroupTile::MIDDLE_QUARTERS,
+            (SumOrder::Alike, _) | (SumOrder::Fastest, 0..160) => WorkgroupTile::SMALL_QUARTERS,
             // An attention map is short of columns, or of depth.
-            160..224 if maps == 1 => WorkgroupTile::WIDE_SPLIT,
-            160..224 => WorkgroupTile::SMALL_SPLIT,
-            224..400 => WorkgroupTile::MIDDLE_SPLIT,
-            400..900 => WorkgroupTile::MIDDLE,
-            _ if k <= 64 => WorkgroupTile::MIDDLE,
-            _ => WorkgroupTile::LARGE,
+            (SumOrder::Fastest, 160..224) if maps > 1 => WorkgroupTile::SMALL_QUARTERS,
+            (SumOrder::Fastest, 160..224) => WorkgroupTile::WIDE_HALVES,
+            (SumOrder::Fastest, 224..400) => WorkgroupTile::MIDDLE_HALVES,
+            (SumOrder::Fastest, 900..) if k > 64 => WorkgroupTile::LARGE,
+            (SumOrder::Fastest, 400..) => WorkgroupTile::MIDDLE,
         }
     }
 
