@@ -2,6 +2,8 @@
 
     python benches/peers/compare.py [--only WORK,…] [--rounds N] [--lengths 64,256] [--json FILE] [--update-docs]
 
+`--device cuda` lets PyTorch compute on a GPU; Retrograd uses the best adapter there is.
+
 Work: trace, profile, gemm, start, generate, heads, train, xl. run.sh installs and builds what this needs. Each round runs every program
 once, one after the other; a program reports the median of its own runs, and a ratio is the median over the rounds of
 ours by theirs. Beside it stands the ratio of the fastest runs of all rounds: on a machine that others use it is nearer the
@@ -14,6 +16,7 @@ import json
 import os
 import pathlib
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
@@ -118,6 +121,9 @@ def rust_peer(feature, *arguments):
     target = WORKPLACE / "rust"
     binary = target / "release" / f"{feature}_peer"
     if not binary.exists():
+        if not shutil.which("cargo"):
+            print(f"{feature}: there is no cargo to build it, left out", file=sys.stderr)
+            return None
         print(f"building {feature} …", file=sys.stderr)
         command = ["cargo", "build", "--release", "--quiet", "--features", feature, "--bin", f"{feature}_peer"]
         built = subprocess.run(command, cwd=HERE / "rust", env={**os.environ, "CARGO_TARGET_DIR": str(target)}, check=False)

@@ -4,7 +4,8 @@
 //     node tests/dawn/compile.mjs [--share I/N] DIR ...       (the I-th of N shares: Dawn compiles on one core)
 //
 // Left out, and counted: kernels that load through 64-bit integers (`u64`), which WGSL does not have. They run on software
-// adapters alone, and each has a variant without.
+// adapters alone, and each has a variant without. Validated alone, and counted: kernels for devices with larger workgroups than
+// every WebGPU device has.
 import { create, globals } from 'webgpu';
 import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -37,6 +38,12 @@ const subgroups = adapter.features.has('subgroups');
 // Without a word on limits the device has WebGPU's defaults.
 const device = await adapter.requestDevice({ requiredFeatures: subgroups ? ['subgroups'] : [] });
 
+/** Invocations of a workgroup. */
+function invocations(code) {
+  const sizes = /@workgroup_size\(([^)]*)\)/.exec(code)?.[1].split(',') ?? [];
+  return sizes.reduce((product, size) => product * Number(size), 1);
+}
+
 /** What Dawn says against a shader, or undefined. */
 async function complaint(code) {
   // The specification wants the directive; naga 30 does not know it and refuses it.
@@ -45,6 +52,10 @@ async function complaint(code) {
   const { messages } = await module.getCompilationInfo();
   const error = messages.find((message) => message.type === 'error');
   if (error) return `line ${error.lineNum}: ${error.message}`;
+  if (invocations(code) > device.limits.maxComputeInvocationsPerWorkgroup) {
+    larger += 1;
+    return undefined;
+  }
   try {
     await device.createComputePipelineAsync({ layout: 'auto', compute: { module, entryPoint: 'main' } });
   } catch (reason) {
@@ -57,6 +68,7 @@ device.onuncapturederror = (event) => event.preventDefault();
 let compiled = 0;
 let left = 0;
 let failed = 0;
+let larger = 0;
 for (const [at, [name, code]] of [...shaders].entries()) {
   if (at % shares !== share - 1) continue;
   if (/\bu64\b/.test(code) || (!subgroups && /\bsubgroup[A-Z]/.test(code))) {
@@ -72,6 +84,7 @@ for (const [at, [name, code]] of [...shaders].entries()) {
   }
 }
 const why = subgroups ? '64-bit integers' : '64-bit integers or subgroups';
-console.log(`Dawn on ${adapter.info.description}: ${compiled} shaders compiled, ${failed} failed, ${left} left out (${why})`);
+console.log(`Dawn on ${adapter.info.description}: ${compiled} shaders compiled, ${failed} failed, ${left} left out (${why}), ` +
+  `${larger} without a pipeline (workgroups beyond WebGPU's defaults)`);
 // A listing that went wrong must not look like success.
 process.exit(failed === 0 && compiled > 0 ? 0 : 1);
