@@ -38,79 +38,61 @@ struct Place {
     column: u32,
 }
 
-{# Of an operand that lies k-major, an invocation takes four quads whose neighbours its neighbours take. #}
-// The four quads of a slab that begin at `block`, along the tile; 0 past the end of A.
-fn fetch(place: Place, k0: u32, block: u32) -> mat4x4<f32> {
-    if (block < {{ blocks_a }}u) {
-{% if form == 2 %}
-        return mat4x4<f32>(
-{% for j in range(4) %}
-            load_a(place.a_base, k0 + (block + {{ j * blocks_a }}u) / {{ qa }}u, place.row + (block + {{ j * blocks_a }}u) % {{ qa }}u * 4u),
-{% endfor %}
-        );
-{% else %}
-        let k = k0 + block % {{ kq }}u * 4u;
-        let row = place.row + block / {{ kq }}u * 4u;
-        if (k >= params.k) {
-            return mat4x4<f32>();
-        }
-        return transpose(mat4x4<f32>(
-{% for j in range(4) %}
-            load_a(place.a_base, row + {{ j }}u, k),
-{% endfor %}
-        ));
-{% endif %}
-    }
-    let at = block - {{ blocks_a }}u;
-{% if form == 1 %}
-    let k = k0 + at % {{ kq }}u * 4u;
-    let column = place.column + at / {{ kq }}u * 4u;
+{# A block of an operand that is contiguous along k is 4 × 4; of one that lies k-major it is four quads a `stride` apart, so
+   that neighbours take neighbouring quads. #}
+{% for operand, q, stride, first, along_k in [("a", qa, blocks_a, 0, form != 2), ("b", qb, blocks_b, bk * qa, form == 1)] %}
+// Four quads along the tile of {{ operand }}'s slab that begins at k0; 0 past the end of the inner extent, or what A's 0 meets.
+fn fetch_{{ operand }}(base: u32, tile: u32, k0: u32, block: u32) -> mat4x4<f32> {
+{% if along_k %}
+    let k = k0 + block % {{ kq }}u * 4u;
+    let at = tile + block / {{ kq }}u * 4u;
     if (k >= params.k) {
         return mat4x4<f32>();
     }
-    return transpose(mat4x4<f32>(
-{% for j in range(4) %}
-        load_b(place.b_base, column + {{ j }}u, k),
-{% endfor %}
-    ));
+    return transpose(mat4x4<f32>({% for j in range(4) %}load_{{ operand }}(base, at + {{ j }}u, k),{% endfor %}));
 {% else %}
     return mat4x4<f32>(
 {% for j in range(4) %}
-        load_b(place.b_base, k0 + (at + {{ j * blocks_b }}u) / {{ qb }}u, place.column + (at + {{ j * blocks_b }}u) % {{ qb }}u * 4u),
+{% set linear = "(block + " ~ j * stride ~ "u)" %}
+        load_{{ operand }}(base, k0 + {{ linear }} / {{ q }}u, tile + {{ linear }} % {{ q }}u * 4u),
 {% endfor %}
     );
 {% endif %}
 }
 
-// Lays what `fetch` brought into the slab.
+// Lays them into workgroup memory.
+fn lay_{{ operand }}(block: u32, quads: mat4x4<f32>) {
+{% for j in range(4) %}
+{% if along_k %}
+    let k{{ j }} = block % {{ kq }}u * 4u + {{ j }}u;
+    let quad{{ j }} = block / {{ kq }}u;
+{% else %}
+    let k{{ j }} = (block + {{ j * stride }}u) / {{ q }}u;
+    let quad{{ j }} = (block + {{ j * stride }}u) % {{ q }}u;
+{% endif %}
+    slab[{{ first }}u + k{{ j }} * {{ q }}u + (quad{{ j }} ^ swizzle(k{{ j }} >> 2u))] = quads[{{ j }}];
+{% endfor %}
+}
+
+{% endfor %}
+// A slab's blocks: those of A, then those of B{% if not whole %}, then none{% endif %}.
+fn fetch(place: Place, k0: u32, block: u32) -> mat4x4<f32> {
+    if (block < {{ blocks_a }}u) {
+        return fetch_a(place.a_base, place.row, k0, block);
+    }
+{% if not whole %}
+    if (block >= {{ blocks_a + blocks_b }}u) {
+        return mat4x4<f32>();
+    }
+{% endif %}
+    return fetch_b(place.b_base, place.column, k0, block - {{ blocks_a }}u);
+}
+
 fn lay(block: u32, quads: mat4x4<f32>) {
     if (block < {{ blocks_a }}u) {
-{% for j in range(4) %}
-        {
-{% if form == 2 %}
-            let k = (block + {{ j * blocks_a }}u) / {{ qa }}u;
-            let quad = (block + {{ j * blocks_a }}u) % {{ qa }}u;
-{% else %}
-            let k = block % {{ kq }}u * 4u + {{ j }}u;
-            let quad = block / {{ kq }}u;
-{% endif %}
-            slab[k * {{ qa }}u + (quad ^ swizzle(k >> 2u))] = quads[{{ j }}];
-        }
-{% endfor %}
-    } else {
-        let at = block - {{ blocks_a }}u;
-{% for j in range(4) %}
-        {
-{% if form == 1 %}
-            let k = at % {{ kq }}u * 4u + {{ j }}u;
-            let quad = at / {{ kq }}u;
-{% else %}
-            let k = (at + {{ j * blocks_b }}u) / {{ qb }}u;
-            let quad = (at + {{ j * blocks_b }}u) % {{ qb }}u;
-{% endif %}
-            slab[{{ bk * qa }}u + k * {{ qb }}u + (quad ^ swizzle(k >> 2u))] = quads[{{ j }}];
-        }
-{% endfor %}
+        lay_a(block, quads);
+    } else{% if not whole %} if (block < {{ blocks_a + blocks_b }}u){% endif %} {
+        lay_b(block - {{ blocks_a }}u, quads);
     }
 }
 
@@ -148,31 +130,21 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 
 {% for r in range(rounds) %}
     var next{{ r }} = mat4x4<f32>();
-    if (k_begin < k_end{% if not whole %} && index + {{ r * threads }}u < {{ blocks_a + blocks_b }}u{% endif %}) {
-        next{{ r }} = fetch(place, k_begin, index + {{ r * threads }}u);
-    }
 {% endfor %}
+    if (k_begin < k_end) {
+{% for r in range(rounds) %}
+        next{{ r }} = fetch(place, k_begin, index + {{ r * threads }}u);
+{% endfor %}
+    }
     for (var k0 = k_begin; k0 < k_end; k0 += {{ bk }}u) {
         workgroupBarrier();
 {% for r in range(rounds) %}
-{% if not whole %}
-        if (index + {{ r * threads }}u < {{ blocks_a + blocks_b }}u) {
-            lay(index + {{ r * threads }}u, next{{ r }});
-        }
-{% else %}
         lay(index + {{ r * threads }}u, next{{ r }});
-{% endif %}
 {% endfor %}
         workgroupBarrier();
         if (k0 + {{ bk }}u < k_end) {
 {% for r in range(rounds) %}
-{% if not whole %}
-            if (index + {{ r * threads }}u < {{ blocks_a + blocks_b }}u) {
-                next{{ r }} = fetch(place, k0 + {{ bk }}u, index + {{ r * threads }}u);
-            }
-{% else %}
             next{{ r }} = fetch(place, k0 + {{ bk }}u, index + {{ r * threads }}u);
-{% endif %}
 {% endfor %}
         }
         for (var step = 0u; step < {{ kq // groups }}u; step++) {
