@@ -116,7 +116,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         k_end = min(k_end, place.row + {{ bm }}u);
     }
     if (params.causal == 3u) {
-        k_begin = place.row;
+        // At a whole slab, whichever the tile: which sums belong together must not depend on where tiles begin.
+        k_begin = place.row / {{ bk }}u * {{ bk }}u;
     }
     let part = index / {{ lanes }}u;
     let lane = index % {{ lanes }}u;

@@ -209,35 +209,6 @@ fn every_kernel_runs_within_the_webgpu_limits() {
     }
 }
 
-/// An element of a product has the same bits in whatever company it is computed: a row of a batch, a token's logit.
-#[test]
-fn an_element_of_a_product_does_not_depend_on_the_others() {
-    const K: usize = 100;
-    for variant in GemmVariant::ALL {
-        let Some(gpu) = harness::with_variant(variant) else { continue };
-        let mut random = harness::Random::new(29);
-        // More outputs than the small tiles are chosen for.
-        let (rows, columns) = (1100, 1000);
-        let (_, a) = random.tensor(gpu, [rows, K]);
-        let (_, b) = random.tensor(gpu, [columns, K]);
-        let product = |rows: usize, columns: usize| {
-            let c = gpu.tensor([rows, columns]).unwrap();
-            harness::run(gpu, |recorder| {
-                let (a, b) = (Matrix::of(&a).rows(0, rows), Matrix::of(&b).rows(0, columns));
-                ops::gemm(recorder, Gemm::nt(a, b, &c)).unwrap();
-            });
-            let values = gpu.read(&c).unwrap();
-            values.iter().map(|value| value.to_bits()).collect::<Vec<_>>()
-        };
-        let all = product(rows, columns);
-        for (few_rows, few_columns) in [(1, columns), (40, columns), (rows, 4), (5, 1)] {
-            let few = product(few_rows, few_columns);
-            let wanted = (0..few_rows).flat_map(|row| &all[row * columns..][..few_columns]);
-            assert!(few.iter().eq(wanted), "{variant}, {few_rows} × {few_columns}");
-        }
-    }
-}
-
 /// Results do not depend on the run: one owner per element, no atomics.
 #[test]
 fn a_pass_recorded_twice_gives_the_same_bits() {

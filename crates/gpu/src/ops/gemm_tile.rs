@@ -72,7 +72,7 @@ pub struct WorkgroupTile {
     /// Rows and columns of an invocation, multiples of 4.
     rows_each: u32,
     columns_each: u32,
-    /// Depth of a slab along the inner extent: 4 × `groups`, or a multiple; 16 at least.
+    /// Depth of a slab along the inner extent: 16 for each group.
     depth: u32,
     /// Groups that share each slab along the inner extent.
     groups: u32,
