@@ -227,6 +227,13 @@ fn lengths_and_names_that_are_not_there() {
     }
     bench("trace", &["--shape", "gpt5"]).fails_as_usage(&["gpt5", "--shape"]);
     bench("trace", &["--gemm", "fast"]).fails_as_usage(&["fast", "portable"]);
+    bench("trace", &["--tile", "63x64"]).fails_as_usage(&["63x64", "64x64/4"]);
+    bench("trace", &["--tile", "64x64", "--gemm", "image"]).fails_as_usage(&[
+        "--tile",
+        "image",
+        "--gemm workgroup",
+    ]);
+    bench("tune", &["--tile", "64x64"]).fails_as_usage(&["--tile", "every GEMM variant"]);
     bench("tune", &["--default-limits"]).fails_with(2, &["--default-limits", "--dry-run"]);
     retrograd(&["bench", "trace", "--model", "no/such/model"]).fails(&["no/such/model"]);
     let scratch = Scratch::new();

@@ -18,7 +18,8 @@ pub(crate) struct MeasureArgs {
     /// Use this GEMM variant: portable, subgroup, workgroup or image [default: the adapter's best]
     #[arg(long, value_name = "NAME", value_parser = GemmVariant::from_str)]
     pub(crate) gemm: Option<GemmVariant>,
-    /// Use this tile of the workgroup variant for every product: 128x128, 64x64/2, … [default: by the product's extents]
+    /// Use this tile of the workgroup variant, and that variant, for every product: 128x128, 64x64/2, … [default: by the
+    /// product's extents]
     #[arg(long, value_name = "TILE", value_parser = WorkgroupTile::from_str)]
     pub(crate) tile: Option<WorkgroupTile>,
     /// Print one JSON document
@@ -36,12 +37,16 @@ impl MeasureArgs {
                     .to_owned(),
             ));
         }
-        Ok(GpuOptions {
-            checked: self.checked,
-            gemm: self.gemm,
-            workgroup_tile: self.tile,
-            ..self.device.gpu_options()
-        })
+        let gemm = match (self.gemm, self.tile) {
+            (Some(variant), Some(_)) if variant != GemmVariant::Workgroup => {
+                return Err(CliError::Usage(format!(
+                    "--tile: the {variant} variant has no such tiles: leave --gemm out, or give --gemm workgroup"
+                )));
+            }
+            (None, Some(_)) => Some(GemmVariant::Workgroup),
+            (gemm, _) => gemm,
+        };
+        Ok(GpuOptions { checked: self.checked, gemm, workgroup_tile: self.tile, ..self.device.gpu_options() })
     }
 }
 

@@ -29,10 +29,14 @@ pub(crate) struct TuneCommand {
 
 impl TuneCommand {
     pub(crate) fn run(self) -> Result<(), CliError> {
-        if self.measure.gemm.is_some() {
-            return Err(CliError::Usage(
-                "bench tune measures every GEMM variant: leave --gemm out".to_owned(),
-            ));
+        for (given, name) in
+            [(self.measure.gemm.is_some(), "--gemm"), (self.measure.tile.is_some(), "--tile")]
+        {
+            if given {
+                return Err(CliError::Usage(format!(
+                    "bench tune measures every GEMM variant: leave {name} out"
+                )));
+            }
         }
         if self.measure.device.default_limits && !self.dry_run {
             return Err(CliError::Usage(
