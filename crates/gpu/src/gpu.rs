@@ -40,6 +40,11 @@ impl Capabilities {
     pub fn runs(&self, variant: GemmVariant) -> bool {
         variant != GemmVariant::Subgroup || self.subgroup.is_some()
     }
+
+    /// Whether kernels that reduce run as on a GPU: many invocations to a result, and barriers.
+    pub(crate) fn reduces_as_on_a_gpu(&self) -> bool {
+        self.row_lanes >= GPU_ROW_LANES
+    }
 }
 
 /// An open device. Clones share it; it may be used from several threads.
@@ -66,7 +71,7 @@ pub(crate) struct Inner {
 }
 
 /// Invocations that share a row on a GPU: a workgroup of the usual size of a wave, or two of them.
-pub(crate) const GPU_ROW_LANES: u32 = 64;
+const GPU_ROW_LANES: u32 = 64;
 
 impl Gpu {
     /// Chooses an adapter and opens it. Blocks.
@@ -108,7 +113,7 @@ impl Gpu {
             wide_loads: features.contains(wgpu::Features::SHADER_INT64) && description.is_software(),
             timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
             row_lanes: match options.row_lanes {
-                Some(lanes) => lanes.clamp(1, 64).next_power_of_two(),
+                Some(lanes) => lanes.clamp(1, GPU_ROW_LANES).next_power_of_two(),
                 None if description.is_software() => subgroup.unwrap_or(8),
                 None => GPU_ROW_LANES,
             },

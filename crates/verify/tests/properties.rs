@@ -19,6 +19,8 @@ mod elementwise;
 mod embedding;
 #[path = "properties/gemm.rs"]
 mod gemm;
+#[path = "properties/gpt2_xl.rs"]
+mod gpt2_xl;
 #[path = "properties/limits.rs"]
 mod limits;
 #[path = "properties/norms.rs"]

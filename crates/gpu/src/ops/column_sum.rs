@@ -1,7 +1,6 @@
 //! Sum over rows: a bias gradient, `∂b = Σ_t δ_t`. Kernel: `shaders/column_sum.wgsl`.
 
 use super::expect;
-use crate::gpu::GPU_ROW_LANES;
 use crate::kernel::Kernel;
 use crate::{Gpu, GpuError, Recorder, Tensor};
 
@@ -20,7 +19,7 @@ pub(super) struct ColumnParts {
 impl ColumnParts {
     /// A GPU waits for memory in every row that one invocation adds: there, sixteen share them.
     pub(super) fn of(gpu: &Gpu) -> Self {
-        match gpu.capabilities().row_lanes >= GPU_ROW_LANES {
+        match gpu.capabilities().reduces_as_on_a_gpu() {
             true => ColumnParts { columns: 16, parts: 16 },
             false => ColumnParts { columns: 64, parts: 1 },
         }

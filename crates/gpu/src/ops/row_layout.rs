@@ -1,7 +1,6 @@
 //! How row-wise kernels divide rows among invocations. Shader side: `shaders/row_reduce.wgsl`.
 
 use super::expect::GRID_ROWS;
-use crate::gpu::GPU_ROW_LANES;
 use crate::{Gpu, Tensor};
 
 /// Rows to a workgroup where each belongs to one subgroup: a software driver starts a workgroup in
@@ -26,8 +25,8 @@ impl RowLayout {
     /// The same for rows of a vocabulary's length: four times as many invocations on a GPU.
     pub(crate) fn long(gpu: &Gpu) -> Self {
         let layout = RowLayout::of(gpu);
-        let lanes = if layout.lanes >= GPU_ROW_LANES { 4 * layout.lanes } else { layout.lanes };
-        RowLayout { lanes, ..layout }
+        let times = if gpu.capabilities().reduces_as_on_a_gpu() { 4 } else { 1 };
+        RowLayout { lanes: times * layout.lanes, ..layout }
     }
 
     /// One row to a workgroup.
