@@ -51,6 +51,21 @@ def test_two_workers_write_what_one_process_does(cluster, table, wanted, tmp_pat
     assert read(tmp_path / "out") == wanted
 
 
+def test_a_table_behind_a_url_is_read_and_cut_by_ray(cluster, table, wanted, tmp_path):
+    counts = retrograd.ray.sweep(table.as_uri(), tmp_path / "out", model=ATLAS, actors=2, batch_rows=120)
+    assert counts == {"rows": ROWS, "rejected": 2}
+    assert read(tmp_path / "out") == wanted
+
+
+def test_a_small_table_is_cut_into_as_many_batches_for_each_actor(cluster, table):
+    rows, cut = retrograd.ray._rows(ray, str(table), 2, 100, None, "id")
+    sizes = [len(ray.get(block)) for block in rows.get_internal_block_refs()]
+    assert cut and sizes == [80] * 6
+    assert not retrograd.ray._rows(ray, str(table), 2, 100, 3, None)[1], "blocks that were asked for are Ray's"
+    assert retrograd.ray._batches(5, 2, 4096) == 4
+    assert retrograd.ray._batches(120_000, 2, 4096) == 30
+
+
 def test_a_worker_that_is_killed_loses_and_doubles_nothing(cluster, table, wanted, tmp_path):
     marks = tmp_path / "marks"
     marks.mkdir()
@@ -70,13 +85,13 @@ def test_a_worker_that_is_killed_loses_and_doubles_nothing(cluster, table, wante
 
     killer = threading.Thread(target=kill_one)
     killer.start()
-    rows = ray.data.read_parquet(str(table), override_num_blocks=8)
+    rows, _ = retrograd.ray._rows(ray, str(table), 2, 30, None, "id")
     rows.map_batches(
         Marked,
         fn_constructor_kwargs={"model": str(ATLAS), "marks": str(marks)},
         batch_format="pyarrow",
-        batch_size=30,
-        compute=ray.data.ActorPoolStrategy(size=2),
+        batch_size=None,
+        compute=ray.data.ActorPoolStrategy(size=2, max_tasks_in_flight_per_actor=2),
         num_cpus=0.5,
     ).write_parquet(str(tmp_path / "out"))
     killer.join()
@@ -112,4 +127,13 @@ def test_what_is_wrong_is_said_before_anything_runs(cluster, table, tmp_path):
         retrograd.ray.sweep(str(nameless), tmp_path / "new", model=ATLAS)
     with pytest.raises(retrograd.RequestError, match="'row-00000' stands in several rows"):
         retrograd.ray.sweep(str(double), tmp_path / "new", model=ATLAS)
+    not_a_table, empty = tmp_path / "not_a_table.parquet", tmp_path / "empty.parquet"
+    not_a_table.write_text("id,prompt")
+    pq.write_table(prompts(3).slice(0, 0), empty)
+    with pytest.raises(retrograd.FormatError, match="not_a_table.*cannot be read as Parquet"):
+        retrograd.ray.sweep(str(not_a_table), tmp_path / "new", model=ATLAS)
+    with pytest.raises(retrograd.FormatError, match="absent.parquet: cannot be read"):
+        retrograd.ray.sweep(str(tmp_path / "absent.parquet"), tmp_path / "new", model=ATLAS)
+    with pytest.raises(retrograd.RequestError, match="has no rows"):
+        retrograd.ray.sweep(str(empty), tmp_path / "new", model=ATLAS)
     assert not (tmp_path / "new").exists()

@@ -98,18 +98,13 @@ def sweep(
             stacklevel=2,
         )
     files = table if isinstance(table, str) else list(table)
-    rows = ray.data.read_parquet(files, override_num_blocks=blocks or 4 * most)
-    if check_ids:
-        counted = _check_ids(files, rows, str(columns.get("id_column", "id")))
-        # What Ray reads from a file of some megabytes is one block, whatever it was asked for, and an actor without a
-        # block is an actor too many.
-        if not blocks and counted <= SMALL_TABLE:
-            rows = rows.repartition(max(2 * most, -(-counted // batch_rows)))
+    rows, cut = _rows(ray, files, most, batch_rows, blocks, str(columns.get("id_column", "id")) if check_ids else None)
     measured = rows.map_batches(
         Measure,
         fn_constructor_kwargs={"model": os.fspath(model), "precision": precision, "adapter": adapter, **columns},
         batch_format="pyarrow",
-        batch_size=batch_rows,
+        # Blocks that were cut for it are batches.
+        batch_size=None if cut else batch_rows,
         # Ray replaces an actor that is lost, and does again what it had: that is its default for such pools.
         # One batch at work and one waiting: of more, an actor that starts first would take what the others are there for.
         compute=ray.data.ActorPoolStrategy(min_size=least, max_size=most, max_tasks_in_flight_per_actor=2),
@@ -135,18 +130,60 @@ def _count(batch: Any) -> Any:
     return pa.table({"rows": [len(column)], "rejected": [len(column) - column.null_count]})
 
 
-def _check_ids(files: Any, rows: Any, id_column: str) -> int:
-    """The table has rows, and each an id of its own; how many there are."""
-    import pyarrow.compute as pc
+def _rows(
+    ray: Any, files: Any, actors: int, batch_rows: int, blocks: Optional[int], id_column: Optional[str]
+) -> Tuple[Any, bool]:
+    """The table as Ray's, its ids checked where a column is named, and whether its blocks are batches.
 
-    schema = rows.schema()
-    names = [] if schema is None else list(schema.names)
+    A small table of this machine is read here and handed out in batches: workers that read and cut it would start for
+    longer than they work, and what Ray reads from a file of some megabytes is one block, whatever it was asked for, so
+    that one actor would have all of it.
+    """
+    import pyarrow.dataset
+
+    names = [files] if isinstance(files, str) else files
+    if any("://" in name for name in names):
+        rows = ray.data.read_parquet(files, override_num_blocks=blocks or 4 * actors)
+        if id_column is None:
+            return rows, False
+        _need_column(rows.schema().names if rows.schema() is not None else [], id_column)
+        counted = _check_ids(_distributed(rows, id_column), id_column)
+        if blocks or counted > SMALL_TABLE:
+            return rows, False
+        return rows.repartition(_batches(counted, actors, batch_rows)), True
+    try:
+        here = pyarrow.dataset.dataset(files, format="parquet", partitioning="hive")
+        counted = here.count_rows()
+        if id_column is not None:
+            _need_column(here.schema.names, id_column)
+            _check_ids(here.to_table(columns=[id_column]).column(id_column), id_column)
+        if counted == 0 or blocks or counted > SMALL_TABLE:
+            return ray.data.read_parquet(files, override_num_blocks=blocks or 4 * actors), False
+        table = here.to_table()
+    except (OSError, pyarrow.ArrowInvalid) as error:
+        raise FormatError(f"{', '.join(names)}: cannot be read as Parquet: {error}") from error
+    parts = _batches(counted, actors, batch_rows)
+    ends = [counted * part // parts for part in range(parts + 1)]
+    return ray.data.from_arrow([table.slice(a, b - a) for a, b in zip(ends, ends[1:]) if a < b]), True
+
+
+def _batches(rows: int, actors: int, batch_rows: int) -> int:
+    """As many batches for each actor as for the others, and two at least, none of more than ``batch_rows``."""
+    return actors * max(2, -(-rows // (batch_rows * actors)))
+
+
+def _need_column(names: Sequence[str], id_column: str) -> None:
     if id_column not in names:
         raise RequestError(
             f"table: has no column '{id_column}', by which rows are known once they are distributed; "
             f"its columns are {', '.join(names)}"
         )
-    ids = _ids(files, rows, id_column)
+
+
+def _check_ids(ids: Any, id_column: str) -> int:
+    """The table has rows, and each an id of its own; how many there are."""
+    import pyarrow.compute as pc
+
     if len(ids) == 0:
         raise RequestError("table: has no rows: there is nothing to do")
     if ids.null_count:
@@ -159,15 +196,12 @@ def _check_ids(files: Any, rows: Any, id_column: str) -> int:
     return len(ids)
 
 
-def _ids(files: Any, rows: Any, id_column: str) -> Any:
-    """All ids. Files of this machine are read here: a column takes less time than a worker's start."""
+def _distributed(rows: Any, column: str) -> Any:
+    """A column of a table that is elsewhere, read by Ray to this process."""
     import pyarrow as pa
-    import pyarrow.dataset
 
-    if all("://" not in name for name in ([files] if isinstance(files, str) else files)):
-        return pyarrow.dataset.dataset(files, format="parquet").to_table(columns=[id_column]).column(id_column)
-    batches = rows.select_columns([id_column]).iter_batches(batch_format="pyarrow", batch_size=None)
-    return pa.chunked_array([chunk for batch in batches for chunk in batch.column(id_column).chunks])
+    batches = rows.select_columns([column]).iter_batches(batch_format="pyarrow", batch_size=None)
+    return pa.chunked_array([chunk for batch in batches for chunk in batch.column(column).chunks])
 
 
 def _ray() -> Any:
