@@ -2,15 +2,15 @@
 # Everything that must hold before a change is merged, cheapest first: formatting, lints, documentation, the page's
 # bundle, all tests, the page in Chromium, every kernel by a second compiler, and the tests of the kernels and of the model once
 # more on a second Vulkan driver.
-# With --all the Python wheel too, in environments that are made for it, and Ray: minutes more.
+# With --all licences too, and the Python wheel in environments that are made for it, and Ray: minutes more.
 # Ends with cargo's own summary lines. Exits with 1 if anything failed.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 
 case "${1:-}" in
-    '' | --all) wheel=${1:-} ;;
+    '' | --all) all=${1:-} ;;
     *)
-        echo "error: '$1' is not an option; there is --all, which tests the Python wheel too" >&2
+        echo "error: '$1' is not an option; there is --all, which tests licences and the Python wheel too" >&2
         exit 2
         ;;
 esac
@@ -98,7 +98,14 @@ case ${PIPESTATUS[0]} in
     *) failed=1; echo "The kernels by a second compiler: FAILED" >>"$summary" ;;
 esac
 
-if [ -n "$wheel" ]; then
+if [ -n "$all" ]; then
+    section "Licences and sources of what is used"
+    scripts/licences.sh
+    case $? in
+        0) echo "Licences and sources of what is used: as deny.toml allows" >>"$summary" ;;
+        77) echo "Licences and sources of what is used: not checked, cargo-deny cannot be installed" >>"$summary" ;;
+        *) failed=1; echo "Licences and sources of what is used: FAILED" >>"$summary" ;;
+    esac
     section "The Python wheel"
     scripts/python_test.sh 2>&1 | tee "$work/log"
     case ${PIPESTATUS[0]} in
@@ -107,7 +114,7 @@ if [ -n "$wheel" ]; then
     esac
     grep '^Python: ' "$work/log" | tail -n 1 >>"$summary"
 else
-    echo "The Python wheel: not run; scripts/test.sh --all, or scripts/python_test.sh alone" >>"$summary"
+    echo "Licences, the Python wheel: not run; scripts/test.sh --all, or scripts/licences.sh and scripts/python_test.sh alone" >>"$summary"
 fi
 
 second=$(scripts/swiftshader.sh)
