@@ -105,11 +105,27 @@ impl Gpt2 {
                     let kept = (0..n_layer).map(Layer).filter(any).collect();
                     return Ok((request.clone().capture(capture), Some(kept)));
                 }
-                Err(error) if error.is_out_of_memory() => refusal = refusal.or(Some(error)),
+                Err(error) if error.is_out_of_memory() => refusal = Some(error),
                 Err(error) => return Err(error),
             }
         }
-        Err(refusal.unwrap_or_else(|| ModelError::invalid("request", "fits no device")))
+        Err(match refusal {
+            Some(ModelError::OutOfMemory { what, needed, available, adapter, .. }) => {
+                ModelError::OutOfMemory {
+                    what: format!("{what} that keeps no layer"),
+                    needed,
+                    available,
+                    adapter,
+                    advice: match self.precision() {
+                        Precision::F32 => "shorten the prompt, or load the weights as f16 (--precision f16)",
+                        Precision::F16 => "shorten the prompt, or take another --adapter",
+                    }
+                    .to_owned(),
+                }
+            }
+            Some(refusal) => refusal,
+            None => ModelError::invalid("request", "fits no device"),
+        })
     }
 
     /// Refuses a pass that the device has no room for. Recorded passes at rest are given up before that.

@@ -7,28 +7,39 @@ use crate::report::to_python;
 use crate::request::{TraceArguments, tokens};
 use crate::sweep;
 use crate::trace::Trace;
+use pyo3::exceptions::PyUserWarning;
 use pyo3::prelude::*;
 use retrograd::{GenerateOptions, GpuOptions, Precision, SamplingOptions, TokenId};
+use std::ffi::CString;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
+
+/// Says what the caller allowed and may not expect.
+fn warn(py: Python<'_>, text: &str) -> PyResult<()> {
+    let text = CString::new(text)?;
+    PyErr::warn(py, &py.get_type::<PyUserWarning>(), &text, 1)
+}
 
 /// A GPT-2 on a device.
 #[pyclass(frozen, module = "retrograd")]
 pub(crate) struct Gpt2 {
     model: Owned<retrograd::Gpt2>,
+    /// Whether traces may keep fewer layers than were asked for, where more do not fit.
+    fit: bool,
 }
 
 #[pymethods]
 impl Gpt2 {
     /// Loads a Hugging Face GPT-2 directory onto a device.
     #[staticmethod]
-    #[pyo3(signature = (path, *, precision="f32", adapter=None, memory_limit=None, default_limits=false))]
+    #[pyo3(signature = (path, *, precision="f32", adapter=None, memory_limit=None, fit=false, default_limits=false))]
     fn load(
         py: Python<'_>,
         path: PathBuf,
         precision: &str,
         adapter: Option<String>,
         memory_limit: Option<u64>,
+        fit: bool,
         default_limits: bool,
     ) -> PyResult<Gpt2> {
         let precision: Precision =
@@ -45,9 +56,15 @@ impl Gpt2 {
         };
         let model = detached(py, move || {
             let gpu = retrograd::Gpu::open(&options)?;
-            Ok(retrograd::Gpt2::load(&gpu, &path, precision)?)
+            Ok(match fit && precision == Precision::F32 {
+                true => retrograd::Gpt2::load_fitting(&gpu, &path)?,
+                false => retrograd::Gpt2::load(&gpu, &path, precision)?,
+            })
         })?;
-        Ok(Gpt2 { model: Owned::new(model) })
+        if model.precision() != precision {
+            warn(py, "fit=True: the weight matrices are f16 on the device: in f32 they do not fit")?;
+        }
+        Ok(Gpt2 { model: Owned::new(model), fit })
     }
 
     /// Runs one forward and one backward pass.
@@ -90,15 +107,27 @@ impl Gpt2 {
         let (request, text) = arguments.request(&model)?;
         let changes = request.interventions.clone();
         let traced = model.clone();
-        let trace = detached(py, move || {
+        let fit = self.fit;
+        let (trace, kept) = detached(py, move || {
+            let (request, kept) = if fit { model.fit(&request)? } else { (request, None) };
             let trace = model.trace(&request)?;
             // Submitted is not done: who waits can be interrupted.
             model.gpu().wait()?;
-            Ok(match text {
+            let trace = match text {
                 Some(text) => trace.with_prompt(text),
                 None => trace,
-            })
+            };
+            Ok((trace, kept))
         })?;
+        if let Some(layers) = kept {
+            let layers: Vec<usize> = layers.iter().map(|layer| layer.0).collect();
+            warn(
+                py,
+                &format!(
+                    "fit=True: the layers that are kept are {layers:?}: with more of them the pass does not fit"
+                ),
+            )?;
+        }
         Ok(Trace::new(trace, traced, changes))
     }
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 
 import numpy as np
 import pytest
@@ -102,6 +103,27 @@ def test_devices_and_precisions_that_are_not_there():
         retrograd.Gpt2.load(ATLAS, precision="f8")
     with pytest.raises(retrograd.DeviceError):
         retrograd.Gpt2.load(ATLAS, memory_limit=1000)
+
+
+def test_what_does_not_fit_is_refused_or_made_to_fit():
+    long = " ".join([PROMPT] * 12)
+    with pytest.raises(retrograd.DeviceError, match="--fit does what is needed"):
+        retrograd.Gpt2.load(ATLAS, memory_limit=6_500_000).trace(long, target=TARGET)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        roomy = retrograd.Gpt2.load(ATLAS, memory_limit=6_500_000, fit=True)
+        roomy.trace(PROMPT, target=TARGET)
+    with pytest.raises(retrograd.DeviceError, match="that keeps no layer needs .* f16"):
+        roomy.trace(long, target=TARGET)
+    with pytest.warns(UserWarning, match="the weight matrices are f16"):
+        halved = retrograd.Gpt2.load(ATLAS, memory_limit=5_500_000, fit=True)
+    with pytest.warns(UserWarning, match=r"the layers that are kept are \[3\]"):
+        trace = halved.trace(long, target=TARGET)
+    whole = retrograd.Gpt2.load(ATLAS, precision="f16").trace(long, target=TARGET)
+    assert trace.loss == whole.loss
+    name = "transformer.h.3.attn.reversed"
+    assert np.array_equal(trace[name], whole[name])
+    assert "transformer.h.0.attn.reversed" not in trace and "transformer.h.0.attn.reversed" in whole
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")

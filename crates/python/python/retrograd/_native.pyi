@@ -26,12 +26,15 @@ class Gpt2:
         precision: Literal["f32", "f16"] = "f32",
         adapter: Optional[str] = None,
         memory_limit: Optional[int] = None,
+        fit: bool = False,
         default_limits: bool = False,
     ) -> Gpt2:
         """Loads a Hugging Face GPT-2 directory: ``config.json``, safetensors weights and, if there is one, the tokenizer.
 
         ``adapter`` is a part of a device's name (``retrograd doctor`` lists them); ``memory_limit`` is in bytes;
-        ``default_limits`` stays within what every WebGPU device has.
+        ``default_limits`` stays within what every WebGPU device has. ``fit`` loads the weight matrices as f16 where they do
+        not fit in f32, and lets traces keep the last layers only where more do not fit; a ``UserWarning`` says so. What is
+        loaded stays as it is: ``precision="f16"`` from the start leaves more room for traces.
 
         Raises ``FormatError`` for a directory that is no GPT-2, ``DeviceError`` where there is no device or too little memory.
         """
