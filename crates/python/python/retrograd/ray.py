@@ -70,10 +70,13 @@ def sweep(
     """Measures every row of Parquet files and writes Parquet files to ``out``, a new directory (or a URL that Ray writes to).
 
     ``actors`` is a number of models, or the least and the most of them; ``num_gpus`` is what each takes of a node, ``num_cpus``
-    likewise: all of them together must leave a CPU for reading and writing, without which Ray waits for ever. ``check_ids`` reads all ids first, to this process: about 20 bytes a row.
-    ``columns`` are those of ``retrograd.sweep_table``. The table needs an id
-    column, with every id once: rows have no other name once they are distributed. Rows that cannot be traced come with the
-    reason in ``rejected``. Models are loaded from a path that every node has.
+    likewise: all of them together must leave a CPU for reading and writing, without which Ray waits for ever. Each gets
+    ``batch_rows`` rows at a time. Tables of up to a million rows that lie on this machine are read by this process, others by
+    the cluster, in ``blocks`` parts if that is given.
+
+    The table needs an id column, with every id once: rows have no other name once they are distributed. ``check_ids`` reads
+    all of them first, to this process: about 20 bytes a row. ``columns`` are those of ``retrograd.sweep_table``. Rows that
+    cannot be traced come with the reason in ``rejected``. Models are loaded from a path that every node has.
 
     Connects to the cluster that ``ray.init()`` finds, or that is connected already. Returns the number of rows and of rejected
     ones. A worker that dies takes down nothing but its batches, which are done again.
