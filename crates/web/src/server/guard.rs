@@ -35,10 +35,11 @@ impl Hosts {
         let host = host.to_ascii_lowercase();
         let (name, port) = match host.rsplit_once(':') {
             // The colons of [::1] are not before a port.
-            Some((name, port)) if !port.contains(']') => (name, port.parse::<u16>().ok()),
-            _ => (host.as_str(), Some(80)),
+            Some((name, port)) if !port.contains(']') => (name, port),
+            _ => (host.as_str(), "80"),
         };
-        port == Some(self.port) && self.names.iter().any(|known| known == name)
+        // As browsers write it: a number parser would take +7878 and 07878 too.
+        port == self.port.to_string() && self.names.iter().any(|known| known == name)
     }
 
     /// Whether a request with these headers is from somebody who may ask.
@@ -90,9 +91,15 @@ mod tests {
         assert_eq!(asks(&[("host", "[::1]:7878"), ("origin", "http://[::1]:7878")]), None);
         assert_eq!(asks(&[("host", "my.box:7878")]), None);
         assert_eq!(asks(&[("host", "127.0.0.1:7878"), ("sec-fetch-site", "same-origin")]), None);
-        for host in
-            ["evil.example:7878", "localhost", "localhost:80", "127.0.0.1.evil.example:7878", "", "a:b:c"]
-        {
+        for host in [
+            "evil.example:7878",
+            "localhost",
+            "localhost:80",
+            "localhost:07878",
+            "127.0.0.1.evil.example:7878",
+            "",
+            "a:b:c",
+        ] {
             assert_eq!(asks(&[("host", host)]), Some(421), "{host}");
         }
         assert_eq!(asks(&[]), Some(400));
