@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # What must hold before a release besides scripts/test.sh, which is too slow or needs tools that change by themselves: the
 # oldest Rust, the facade with every choice of features, licences, sources and advisories, and the public API against the
-# last release. Installs cargo-deny and cargo-semver-checks into target/tools where they are missing. Ends with a line a check; exits with 1 if
-# one failed.
+# last release. Installs cargo-deny and cargo-semver-checks into target/tools where they are missing. Ends with a line a check;
+# exits with 1 if one failed.
 #
 #     scripts/release_check.sh [BASELINE]     a revision to hold the API to [default: the last tag v*]
 set -uo pipefail

@@ -145,11 +145,16 @@ def _rows(
     import pyarrow.dataset
 
     names = [files] if isinstance(files, str) else files
+
+    def read() -> Any:
+        return ray.data.read_parquet(files, override_num_blocks=blocks or 4 * actors)
+
     if any("://" in name for name in names):
-        rows = ray.data.read_parquet(files, override_num_blocks=blocks or 4 * actors)
+        rows = read()
         if id_column is None:
             return rows, False
-        _need_column(rows.schema().names if rows.schema() is not None else [], id_column)
+        schema = rows.schema()
+        _need_column([] if schema is None else schema.names, id_column)
         counted = _check_ids(_distributed(rows, id_column), id_column)
         if blocks or counted > SMALL_TABLE:
             return rows, False
@@ -157,14 +162,16 @@ def _rows(
     try:
         here = pyarrow.dataset.dataset(files, format="parquet", partitioning="hive")
         counted = here.count_rows()
+        cut = not blocks and 0 < counted <= SMALL_TABLE
         if id_column is not None:
             _need_column(here.schema.names, id_column)
-            _check_ids(here.to_table(columns=[id_column]).column(id_column), id_column)
-        if counted == 0 or blocks or counted > SMALL_TABLE:
-            return ray.data.read_parquet(files, override_num_blocks=blocks or 4 * actors), False
-        table = here.to_table()
+        table = here.to_table(columns=None if cut else [] if id_column is None else [id_column])
     except (OSError, pyarrow.ArrowInvalid) as error:
         raise FormatError(f"{', '.join(names)}: cannot be read as Parquet: {error}") from error
+    if id_column is not None:
+        _check_ids(table.column(id_column), id_column)
+    if not cut:
+        return read(), False
     parts = _batches(counted, actors, batch_rows)
     ends = [counted * part // parts for part in range(parts + 1)]
     return ray.data.from_arrow([table.slice(a, b - a) for a, b in zip(ends, ends[1:]) if a < b]), True
